@@ -1,0 +1,1 @@
+# cmake --install: the library, its public headers, the command, and find_package(vistazo) / pkg-config files.

@@ -1,0 +1,26 @@
+#pragma once
+
+#include <cstdint>
+
+#include "kernels/base/dtype.h"
+
+namespace vistazo {
+
+class ThreadPool;
+
+// y[r][c] = a[r][c] + b[r % b_rows][c], computed in f32, rounded once. With b null: a conversion or a copy.
+struct AddArgs {
+  const void* a;  // row r starts at a + r * a_row_stride elements
+  const void* b;  // (b_rows, cols), dense; or null
+  void* y;        // row r starts at y + r * y_row_stride elements; may equal a where dtypes and strides do
+  std::int64_t rows, b_rows;
+  int cols;
+  std::int64_t a_row_stride, y_row_stride;
+  DType a_dtype, b_dtype, y_dtype;  // f32 or bf16 each
+};
+
+namespace cpu {
+void add(const AddArgs& args, const ThreadPool& pool);
+}
+
+}  // namespace vistazo

@@ -1,0 +1,60 @@
+#pragma once
+
+#include <cstdint>
+
+#include "kernels/base/dtype.h"
+
+// Copies of rows by index arithmetic: patches, windows, gathers.
+namespace vistazo {
+
+class ThreadPool;
+
+// An image grid of patches cut into windows x windows equal windows. Tokens are window-major: window (i, j) comes
+// i * windows + j-th, inside it first `prefix` tokens that are no patch (the class token), then its patches row-major.
+struct WindowGrid {
+  int height, width;  // in patches; multiples of windows
+  int windows;        // a side; 1 is no windowing
+  int prefix;
+
+  int window_count() const { return windows * windows; }
+  int window_tokens() const { return prefix + (height / windows) * (width / windows); }
+  int tokens() const { return window_count() * window_tokens(); }
+};
+
+// Rows of a patch-embedding matmul: y[b][token] = the pixels of that token's patch in the order (channel, y, x); zeros
+// for prefix tokens.
+struct PatchesArgs {
+  const float* pixels;  // (B, channels, grid.height * patch, grid.width * patch)
+  void* y;              // (B, grid.tokens(), channels * patch * patch)
+  int batch, channels, patch;
+  WindowGrid grid;
+  DType y_dtype;  // f32 or bf16
+};
+
+// y[b][row][col] = x[b][token of that patch], for patch tokens only: from window-major tokens to a feature map in NHWC.
+struct WindowsToGridArgs {
+  const void* x;  // (B, grid.tokens(), cols), dense
+  void* y;        // (B, grid.height, grid.width, ...): rows at y_row_stride elements, cols of each are written
+  int batch, cols;
+  std::int64_t y_row_stride;
+  WindowGrid grid;
+  DType dtype;  // of x and y: any 2- or 4-byte type
+};
+
+// y[b][i] = x[b or 0][index[b][i]].
+struct GatherRowsArgs {
+  const void* x;              // (B, x_rows, cols), dense; or (x_rows, cols) shared by the batch
+  const std::int32_t* index;  // (B, rows)
+  void* y;                    // (B, rows, cols), dense
+  int batch, x_rows, rows, cols;
+  bool shared;
+  DType dtype;  // any 2- or 4-byte type
+};
+
+namespace cpu {
+void patches(const PatchesArgs& args, const ThreadPool& pool);
+void windows_to_grid(const WindowsToGridArgs& args, const ThreadPool& pool);
+void gather_rows(const GatherRowsArgs& args, const ThreadPool& pool);
+}  // namespace cpu
+
+}  // namespace vistazo

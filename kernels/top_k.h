@@ -1,0 +1,27 @@
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+
+namespace vistazo {
+
+class ThreadPool;
+
+// The k largest of each row, largest first; equal scores in the order of their index, so the result is deterministic.
+// NaN counts as smaller than everything.
+struct TopKArgs {
+  const float* scores;  // (rows, cols), dense
+  float* values;        // (rows, k), or null
+  std::int32_t* index;  // (rows, k): columns
+  std::int64_t rows;
+  int cols;
+  int k;          // 1..cols
+  void* scratch;  // top_k_scratch_bytes()
+};
+
+namespace cpu {
+std::size_t top_k_scratch_bytes(const TopKArgs& args);
+void top_k(const TopKArgs& args, const ThreadPool& pool);
+}  // namespace cpu
+
+}  // namespace vistazo

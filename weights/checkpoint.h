@@ -1,0 +1,46 @@
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <filesystem>
+#include <memory>
+#include <span>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "kernels/base/dtype.h"
+
+namespace vistazo {
+
+// A tensor of a checkpoint: validated, so that bytes.size() is the product of the shape times the element size.
+struct CheckpointTensor {
+  std::string name;
+  DType dtype;
+  std::vector<std::int64_t> shape;
+  std::span<const std::byte> bytes;  // little-endian, row-major; valid as long as the Checkpoint. May be unaligned.
+};
+
+// Named tensors of a file or of several, mapped and not read. Nothing in a checkpoint is ever executed.
+class Checkpoint {
+ public:
+  virtual ~Checkpoint() = default;
+
+  // Sorted by name.
+  virtual std::span<const CheckpointTensor> tensors() const = 0;
+  // The file's or folder's path, for messages.
+  virtual const std::string& source() const = 0;
+
+  // Null if there is none.
+  const CheckpointTensor* find(std::string_view name) const;
+};
+
+// Opens `path`: a .safetensors file, a *.safetensors.index.json of a sharded one, or a folder with either.
+// Throws Error{file}, naming the file, for anything that is missing, unreadable, malformed or hostile.
+std::unique_ptr<Checkpoint> open_checkpoint(const std::filesystem::path& path);
+
+// Converts any floating-point tensor to f32. Throws Error{weights} for another dtype or a value that is not finite,
+// naming `source` and the tensor. out.size() must be the element count.
+void read_floats(const CheckpointTensor& tensor, const std::string& source, std::span<float> out);
+
+}  // namespace vistazo
