@@ -4,6 +4,7 @@
 #include <hwy/highway.h>
 
 #include <cstdint>
+#include <string>
 
 namespace vistazo::testing {
 
@@ -14,7 +15,8 @@ void for_each_simd_target(Body&& body) {
   for (const std::int64_t target : hwy::SupportedAndGeneratedTargets()) {
     hwy::SetSupportedTargetsForTest(target);
     hwy::GetChosenTarget().Update(hwy::SupportedTargets());
-    CAPTURE(hwy::TargetName(target));
+    const std::string simd_target = hwy::TargetName(target);
+    CAPTURE(simd_target);
     body();
   }
   hwy::SetSupportedTargetsForTest(0);
