@@ -12,8 +12,8 @@ enum class PixelOrder : std::uint8_t { rgb, bgr, gray };
 // uint8 pixels of any layout to a normalised planar tensor, in one call:
 //   resized = bilinear resize of the image to (out_height, out_width), rounded to uint8 as Pillow and torchvision do;
 //   y[c][i][j] = (resized[i][j][c] * rescale - mean[c]) / std[c] inside the placed area, pad_value[c] outside.
-// antialias widens the triangle kernel by the shrinking factor (Pillow's BILINEAR); without it, two taps a side
-// (torchvision with antialias=False), also rounded to uint8.
+// The horizontal pass comes first and is rounded to uint8 too. antialias widens the triangle kernel by the shrinking
+// factor (Pillow's BILINEAR); without it, two taps a side (torchvision with antialias=False).
 struct ImageResizeArgs {
   const std::uint8_t* pixels;
   int height, width;
