@@ -39,10 +39,6 @@ struct PrimitiveKey {
   bool operator==(const PrimitiveKey&) const = default;
 };
 
-bool is_reference(const std::string& implementation) {
-  return implementation.find("ref") != std::string::npos;
-}
-
 void copy_rows(const std::byte* from, std::int64_t from_row_bytes, std::byte* to, std::int64_t to_row_bytes,
                std::int64_t rows, std::size_t bytes) {
   for (std::int64_t r = 0; r < rows; ++r) std::memcpy(to + r * to_row_bytes, from + r * from_row_bytes, bytes);
@@ -144,8 +140,7 @@ PackedLinear::PackedLinear(const float* weight, const float* bias, int in, int o
   const memory::desc plain_bias({out}, memory::data_type::f32, memory::format_tag::a);
   try {
     const auto description = impl_->describe({kNominalRows, 1, dtype, Activation::none, false}, any, bias != nullptr);
-    const std::string implementation = description.impl_info_str();
-    if (dtype == DType::bf16 && is_reference(implementation)) {
+    if (dtype == DType::bf16 && onednn::is_reference(description.impl_info_str())) {
       fail(Error::Code::unsupported, "linear: this processor has no bf16 products; use f32");
     }
     impl_->weight = onednn::pack(weight, plain, description.weights_desc(), impl_->weight_bytes);

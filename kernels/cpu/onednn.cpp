@@ -45,6 +45,10 @@ dnnl::primitive_attr attributes_of(const dnnl::post_ops& post_ops) {
   return attributes;
 }
 
+bool is_reference(const std::string& implementation) {
+  return implementation.find("ref") != std::string::npos;
+}
+
 TeamSize::TeamSize(int threads) : previous_(omp_get_max_threads()) {
   if (threads != previous_) omp_set_num_threads(threads);
 }

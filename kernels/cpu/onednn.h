@@ -26,6 +26,9 @@ void append_activation(dnnl::post_ops& post_ops, Activation activation);
 // With the caller's scratchpad: a primitive that keeps its own must not run on two threads at once.
 dnnl::primitive_attr attributes_of(const dnnl::post_ops& post_ops);
 
+// Whether an implementation, as oneDNN names it, is the plain loops that it falls back to.
+bool is_reference(const std::string& implementation);
+
 // While it lives, this thread's parallel regions have `threads` threads. oneDNN divides the work among the threads that
 // it finds when a primitive is made and starts its own regions when it runs: both need the same number.
 class TeamSize {

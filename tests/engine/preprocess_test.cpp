@@ -16,7 +16,10 @@ Preprocessing read(const std::string& json) {
   const testing::TemporaryFolder folder;
   const auto path = folder.path() / "preprocessor_config.json";
   std::ofstream(path) << json;
-  return read_preprocessing(path, {64, 96});
+  ModelTraits traits;
+  traits.input = {64, 96};
+  traits.mean[0] = 0.5f;
+  return read_preprocessing(path, traits);
 }
 
 TEST_CASE("a processor's size is the model's input") {
@@ -39,6 +42,12 @@ TEST_CASE("without a size the model's own is taken, without normalisation only t
   CHECK(p.std[0] == 1.0f);
   CHECK(p.rescale == doctest::Approx(1.0 / 255));
   CHECK_FALSE(p.antialias);
+}
+
+TEST_CASE("an absent mean is the family's") {
+  const Preprocessing p = read("{}");
+  CHECK(p.mean[0] == 0.5f);
+  CHECK(p.std[1] == 1.0f);
 }
 
 TEST_CASE("what cannot be done as the file says is refused by name") {
