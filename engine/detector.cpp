@@ -198,7 +198,9 @@ Detector Detector::load(const std::filesystem::path& model, const Options& optio
   const std::unique_ptr<Checkpoint> checkpoint = open_checkpoint(model);
   WeightReader reader(*checkpoint, impl->backend->weights());
   impl->model = make_model(config, reader);
-  impl->preprocessing = read_preprocessing(model / "preprocessor_config.json", impl->model->traits().input);
+  const std::filesystem::path processor = model / "preprocessor_config.json";
+  impl->preprocessing = std::filesystem::exists(processor) ? read_preprocessing(processor, impl->model->traits())
+                                                           : default_preprocessing(impl->model->traits());
   impl->describe(model.string(), reader, checkpoint.get());
   return Detector(std::move(impl));
 }
@@ -207,7 +209,7 @@ Detector Detector::with_random_weights(const std::filesystem::path& config, cons
   auto impl = std::make_unique<Impl>(options);
   WeightReader reader(seed, impl->backend->weights());
   impl->model = make_model(read_config(config), reader);
-  impl->preprocessing.input = impl->model->traits().input;
+  impl->preprocessing = default_preprocessing(impl->model->traits());
   impl->describe(config.string(), reader, nullptr);
   return Detector(std::move(impl));
 }

@@ -25,6 +25,9 @@ struct ModelTraits {
   int size_multiple = 1;  // both sides of an input are multiples of it
   int queries = 0;
   Scoring scoring = Scoring::sigmoid;
+  // How the family's authors normalise pixels; a folder's preprocessor_config.json overrides it.
+  float mean[3] = {0, 0, 0};
+  float std[3] = {1, 1, 1};
 };
 
 // A detector family with its weights: everything between normalised pixels and raw outputs. Immutable.

@@ -15,8 +15,7 @@ GridSize read_sides(const ConfigReader& size, const char* height, const char* wi
   return {size.integer(height, 1, kMaxSide), size.integer(width, 1, kMaxSide)};
 }
 
-void read_size(const ConfigReader& config, GridSize trained, Preprocessing& p) {
-  p.input = trained;
+void read_size(const ConfigReader& config, Preprocessing& p) {
   if (!config.boolean("do_resize", true)) config.refuse("do_resize", "true: a model's input has one size");
   if (!config.has("size")) return;
   if (!config.is_object("size")) {
@@ -39,6 +38,7 @@ void read_size(const ConfigReader& config, GridSize trained, Preprocessing& p) {
 }
 
 void read_channels(const ConfigReader& config, const char* key, float (&values)[3]) {
+  if (!config.has(key)) return;
   const std::vector<double> read = config.numbers(key, -1e6, 1e6);
   if (read.size() != 3) config.refuse(key, "three numbers, for R, G and B");
   std::ranges::transform(read, values, [](double v) { return static_cast<float>(v); });
@@ -46,11 +46,19 @@ void read_channels(const ConfigReader& config, const char* key, float (&values)[
 
 }  // namespace
 
-Preprocessing read_preprocessing(const std::filesystem::path& path, GridSize trained) {
+Preprocessing default_preprocessing(const ModelTraits& traits) {
+  Preprocessing p;
+  p.input = traits.input;
+  std::ranges::copy(traits.mean, p.mean);
+  std::ranges::copy(traits.std, p.std);
+  return p;
+}
+
+Preprocessing read_preprocessing(const std::filesystem::path& path, const ModelTraits& traits) {
   constexpr int kBilinear = 2;  // of Pillow's filters
   const ConfigReader config = read_config(path);
-  Preprocessing p;
-  read_size(config, trained, p);
+  Preprocessing p = default_preprocessing(traits);
+  read_size(config, p);
   if (config.integer("resample", 0, 5, kBilinear) != kBilinear) config.refuse("resample", "2 (bilinear)");
   // Ours, beside Hugging Face's keys: resizing as in OpenCV, and letterboxing around the middle.
   p.antialias = config.boolean("antialias", true);
@@ -66,6 +74,9 @@ Preprocessing read_preprocessing(const std::filesystem::path& path, GridSize tra
     read_channels(config, "image_mean", p.mean);
     read_channels(config, "image_std", p.std);
     if (std::ranges::any_of(p.std, [](float s) { return s <= 0.0f; })) config.refuse("image_std", "positive numbers");
+  } else {
+    std::ranges::fill(p.mean, 0.0f);
+    std::ranges::fill(p.std, 1.0f);
   }
   return p;
 }

@@ -4,6 +4,7 @@
 
 #include <filesystem>
 
+#include "engine/model.h"
 #include "engine/ops.h"
 
 namespace vistazo {
@@ -27,9 +28,12 @@ struct Preprocessing {
   float std[3] = {1, 1, 1};
 };
 
-// Throws Error{file} for a missing or malformed file and Error{unsupported} for a resampling filter that is not
-// bilinear. `trained` is the model's own input, for a file without sizes.
-Preprocessing read_preprocessing(const std::filesystem::path& path, GridSize trained);
+// What the family's authors do: stretch to the trained size, normalise with their mean and deviation.
+Preprocessing default_preprocessing(const ModelTraits& traits);
+
+// Reads preprocessor_config.json; what it leaves out is as default_preprocessing() has it. Throws Error{file} for a
+// malformed file or value and Error{unsupported} for what is not implemented, such as another filter than bilinear.
+Preprocessing read_preprocessing(const std::filesystem::path& path, const ModelTraits& traits);
 
 // Where an image lies on the model's input.
 struct Placement {
