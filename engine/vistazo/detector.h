@@ -1,0 +1,112 @@
+#pragma once
+
+#include <vistazo/error.h>
+#include <vistazo/image.h>
+
+#include <cstddef>
+#include <cstdint>
+#include <filesystem>
+#include <memory>
+#include <span>
+#include <string>
+#include <vector>
+
+namespace vistazo {
+
+enum class Device { automatic, cuda, cpu };
+enum class Precision { automatic, f32, f16, bf16 };
+
+// In pixels of the input image, clipped to it; x1 and y1 are exclusive.
+struct Box {
+  float x0 = 0, y0 = 0, x1 = 0, y1 = 0;
+};
+
+struct Detection {
+  Box box;
+  float score = 0;  // 0..1
+  int class_id = 0;
+};
+
+using Detections = std::vector<Detection>;  // best score first
+
+struct Options {
+  Device device = Device::automatic;           // a GPU if there is one that this build can use
+  int gpu = 0;                                 // index of the GPU
+  Precision precision = Precision::automatic;  // CPU: bf16 where the processor multiplies bf16, else f32
+  int max_batch = 8;                           // images that run at once; a longer batch runs in parts
+  int cpu_threads = 0;                         // 0: all cores that the process may use
+  float min_score = 0.3f;                      // detections below are dropped
+  int max_detections = 300;                    // the best of an image
+  float nms_iou = 0.0f;  // above 0: class-wise non-maximum suppression at this IoU. DETRs need none
+};
+
+struct TensorInfo {
+  std::string name;
+  std::string dtype;  // as stored: "f32", "f16", "bf16", ...
+  std::vector<std::int64_t> shape;
+};
+
+struct ModelInfo {
+  std::string source;        // the path that was loaded
+  std::string family;        // "rf_detr", ...
+  std::string dialect;       // whose tensor names the checkpoint speaks: "huggingface", "original", "random"
+  std::string architecture;  // one line: trunk, layers, widths, queries
+  std::vector<std::string> class_names;
+  int input_height = 0, input_width = 0;  // what preprocessing makes of an image; 0 where that depends on the image
+  int height_multiple = 1, width_multiple = 1;  // of the input of forward()
+  int queries = 0;
+  std::int64_t parameters = 0;
+  Device device = Device::cpu;           // where it runs
+  Precision precision = Precision::f32;  // of its matrix products
+  std::vector<TensorInfo> tensors;       // of the checkpoint, sorted by name
+};
+
+// What one forward pass costs, counted without running it.
+struct Cost {
+  double flops = 0;                    // multiplications and additions of matrix products, convolutions and attention
+  double bytes = 0;                    // read and written by all operations, each operand once
+  std::size_t peak_scratch_bytes = 0;  // activations: the whole working memory of a pass
+  std::size_t weight_bytes = 0;        // packed weights
+};
+
+// A model's raw answers, before scores and pixels.
+struct RawOutputs {
+  int batch = 0, queries = 0, classes = 0;
+  std::vector<float> logits;  // (batch, queries, classes)
+  std::vector<float> boxes;   // (batch, queries, 4): centre x, centre y, width, height, in units of the input
+};
+
+// A loaded detector. Move-only. The const methods may be called from several threads at once: weights are shared, each
+// call takes working memory of its own, kept for the next one.
+class Detector {
+ public:
+  // model: a Hugging Face folder: config.json, the weights, and preprocessor_config.json (without it, an image is
+  // prepared as the family's authors do).
+  // Throws Error, naming the file or tensor, the value found and the value wanted.
+  static Detector load(const std::filesystem::path& model, const Options& options = {});
+  // The model that config.json describes with random weights, for benches. Reproducible for one seed.
+  static Detector with_random_weights(const std::filesystem::path& config, const Options& options = {},
+                                      unsigned seed = 0);
+
+  ~Detector();
+  Detector(Detector&&) noexcept;
+  Detector& operator=(Detector&&) noexcept;
+
+  // Throws Error{argument} for an image without pixels, with a size below 1 or too short rows.
+  Detections detect(const Image& image) const;
+  std::vector<Detections> detect_batch(std::span<const Image> images) const;
+
+  // pixels (batch, 3, height, width), normalised as the model's preprocessing does, row-major.
+  RawOutputs forward(std::span<const float> pixels, int batch, int height, int width) const;
+
+  const ModelInfo& info() const;
+  std::span<const std::string> class_names() const { return info().class_names; }
+  Cost cost(int batch, int height, int width) const;
+
+ private:
+  struct Impl;
+  explicit Detector(std::unique_ptr<Impl> impl);
+  std::unique_ptr<Impl> impl_;
+};
+
+}  // namespace vistazo

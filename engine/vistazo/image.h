@@ -1,0 +1,19 @@
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+
+namespace vistazo {
+
+enum class PixelFormat { rgb8, bgr8, gray8 };
+
+// Borrowed 8-bit pixels. Row y starts at pixels + y * row_bytes; row_bytes may be larger than a row, or negative.
+struct Image {
+  const std::uint8_t* pixels = nullptr;
+  int width = 0;
+  int height = 0;
+  std::ptrdiff_t row_bytes = 0;
+  PixelFormat format = PixelFormat::rgb8;
+};
+
+}  // namespace vistazo
