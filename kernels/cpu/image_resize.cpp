@@ -18,8 +18,7 @@
 #include <cstring>
 
 #include "kernels/base/aligned.h"
-#include "kernels/base/error.h"
-#include "kernels/base/resize_axis.h"
+#include "kernels/cpu/image_resize_parts.h"
 #include "kernels/cpu/thread_pool.h"
 
 #undef HWY_TARGET_INCLUDE
@@ -148,8 +147,8 @@ void place_windows(const ResizePlan& plan) {
   });
 }
 
-template <class D, class V = hn::Vec<D>>
-HWY_INLINE hn::Vec<hn::Full128<std::int32_t>> sum_of_blocks(D /*d*/, V v) {
+template <class D, class V = hn::Vec<D> >
+HWY_INLINE hn::Vec<hn::Full128<std::int32_t> > sum_of_blocks(D /*d*/, V v) {
   if constexpr (hn::MaxLanes(D()) == 4) {
     return v;
   } else {
@@ -211,7 +210,7 @@ void resize_rgb_rows(D8 d8, const ResizePlan& plan, const std::uint8_t* const* r
         low[r] = hn::ReorderWidenMulAccumulate(d32, last, last_low, low[r], low_odd[r]);
       }
     }
-    hn::Vec<hn::Full128<std::int32_t>> pixel[kGroupRows];
+    hn::Vec<hn::Full128<std::int32_t> > pixel[kGroupRows];
     for (int r = 0; r < kGroupRows; ++r) {
       const auto sum_high = hn::RearrangeToOddPlusEven(high[r], high_odd[r]);
       const auto sum_low = hn::RearrangeToOddPlusEven(low[r], low_odd[r]);
@@ -344,33 +343,6 @@ HWY_EXPORT(finish_row);
 
 namespace {
 
-// Hands out pieces of the scratch; with a null base it only counts.
-class Pieces {
- public:
-  explicit Pieces(void* base) : base_(static_cast<std::byte*>(base)) {}
-  template <typename T>
-  T* take(std::int64_t count) {
-    T* piece = base_ ? reinterpret_cast<T*>(base_ + bytes_) : nullptr;
-    bytes_ += align_up(static_cast<std::size_t>(count) * sizeof(T));
-    return piece;
-  }
-  std::size_t bytes() const { return bytes_; }
-
- private:
-  std::byte* base_;
-  std::size_t bytes_ = 0;
-};
-
-ResizeAxis take_axis(Pieces& pieces, int in_size, int out_size, bool antialias) {
-  const int taps = resize_taps(in_size, out_size, antialias);
-  return {in_size,
-          out_size,
-          taps,
-          pieces.take<std::int32_t>(out_size),
-          pieces.take<std::int32_t>(out_size),
-          pieces.take<std::int32_t>(std::int64_t{out_size} * taps)};
-}
-
 // The places of the plan's arrays; returns the scratch's size.
 std::size_t lay_out(const ImageResizeArgs& args, ResizePlan& plan, double*& distances) {
   Pieces pieces(args.scratch);
@@ -391,35 +363,11 @@ std::size_t lay_out(const ImageResizeArgs& args, ResizePlan& plan, double*& dist
   return pieces.bytes();
 }
 
-void check(const ImageResizeArgs& args) {
-  constexpr int kLargest = 1 << 24;  // a side; taps and sums of this many are far from the limits of int
-  const auto is_size = [](int size) { return size >= 1 && size <= kLargest; };
-  if (!is_size(args.height) || !is_size(args.width) || !is_size(args.out_height) || !is_size(args.out_width)) {
-    fail(Error::Code::argument, "image_resize: {} x {} to {} x {}; sides of 1..{} are wanted", args.width, args.height,
-         args.out_width, args.out_height, kLargest);
-  }
-  const int channels = args.order == PixelOrder::gray ? 1 : 3;
-  if (args.height > 1 && std::abs(args.row_bytes) < std::int64_t{channels} * args.width) {
-    fail(Error::Code::argument, "image_resize: row_bytes {} is less than {} * width {}", args.row_bytes, channels,
-         args.width);
-  }
-  if (args.top < 0 || args.left < 0 || args.canvas_height - args.top < args.out_height ||
-      args.canvas_width - args.left < args.out_width) {
-    fail(Error::Code::argument, "image_resize: {} x {} at ({}, {}) is not inside the canvas of {} x {}", args.out_width,
-         args.out_height, args.left, args.top, args.canvas_width, args.canvas_height);
-  }
-}
-
 void fill_plan(const ImageResizeArgs& args, ResizePlan& plan) {
   double* distances = nullptr;
   lay_out(args, plan, distances);
-  for (ResizeAxis* axis : {&plan.horizontal, &plan.vertical}) {
-    if (args.antialias) {
-      fill_antialiased(*axis, distances);
-    } else {
-      fill_two_taps(*axis);
-    }
-  }
+  fill_axis(plan.horizontal, args.antialias, distances);
+  fill_axis(plan.vertical, args.antialias, distances);
   plan.most_taps = *std::max_element(plan.horizontal.count, plan.horizontal.count + args.out_width);
   // Windows of rows begin in ascending order and each is contiguous, so that it is contiguous in `middle` too.
   plan.middle_rows = 0;
@@ -430,14 +378,7 @@ void fill_plan(const ImageResizeArgs& args, ResizePlan& plan) {
     plan.first_row[i] = plan.middle_rows - (next - start);
     for (; next < start + plan.vertical.count[i]; ++next) plan.needed_rows[plan.middle_rows++] = next;
   }
-  for (int c = 0; c < 3; ++c) {
-    plan.scale[c] = static_cast<float>(static_cast<double>(args.rescale) / args.std[c]);
-    plan.shift[c] = static_cast<float>(-static_cast<double>(args.mean[c]) / args.std[c]);
-  }
-  if (args.order == PixelOrder::bgr) {
-    std::swap(plan.scale[0], plan.scale[2]);
-    std::swap(plan.shift[0], plan.shift[2]);
-  }
+  fill_channel_scales(args, plan.scale, plan.shift);
 }
 
 void resize_horizontally(const ImageResizeArgs& args, const ResizePlan& plan, std::int64_t group) {
@@ -456,23 +397,15 @@ void resize_horizontally(const ImageResizeArgs& args, const ResizePlan& plan, st
 }
 
 void write_canvas_row(const ImageResizeArgs& args, const ResizePlan& plan, int y) {
-  const std::int64_t plane = std::int64_t{args.canvas_height} * args.canvas_width;
-  const bool is_outside = y < args.top || y >= args.top + args.out_height;
   float* planes[3];
-  for (int c = 0; c < 3; ++c) {
-    float* row = args.y + c * plane + std::int64_t{y} * args.canvas_width;
-    float* end = row + args.canvas_width;
-    planes[args.order == PixelOrder::bgr ? 2 - c : c] = row + args.left;
-    std::fill(row, is_outside ? end : row + args.left, args.pad_value[c]);
-    if (!is_outside) std::fill(row + args.left + args.out_width, end, args.pad_value[c]);
-  }
-  if (!is_outside) HWY_DYNAMIC_DISPATCH(finish_row)(plan, y - args.top, planes);
+  if (begin_canvas_row(args, y, planes)) HWY_DYNAMIC_DISPATCH(finish_row)(plan, y - args.top, planes);
 }
 
 }  // namespace
 
 std::size_t image_resize_scratch_bytes(const ImageResizeArgs& args) {
-  check(args);
+  check_image_resize(args);
+  if (!args.rounding) return unrounded_resize_scratch_bytes(args);
   ResizePlan plan = {};
   double* distances = nullptr;
   ImageResizeArgs counted = args;
@@ -481,7 +414,11 @@ std::size_t image_resize_scratch_bytes(const ImageResizeArgs& args) {
 }
 
 void image_resize(const ImageResizeArgs& args, const ThreadPool& pool) {
-  check(args);
+  check_image_resize(args);
+  if (!args.rounding) {
+    unrounded_resize(args, pool);
+    return;
+  }
   ResizePlan plan = {};
   fill_plan(args, plan);
   if (args.width != args.out_width) HWY_DYNAMIC_DISPATCH(place_windows)(plan);
