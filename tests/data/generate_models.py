@@ -36,7 +36,7 @@ class Case:
 
     build: Callable[[], nn.Module]
     input: tuple[int, int]  # height, width
-    min_gap: float = 0.05
+    min_gap: float = 0.06
     keeps_large_stages: bool = True
     has_original_names: bool = True
     min_hidden: int = 0  # so many of the best cells are invalid, too close to the border
@@ -87,7 +87,7 @@ def w4_p14() -> nn.Module:
 def border() -> nn.Module:
     """52 x 52 patches of a model trained at 26 x 26: the cells at the border lie beyond the margin of proposals."""
     return RfDetrForObjectDetection(config(
-        dict(image_size=52, patch_size=2, num_windows=1), num_queries=6, c2f_num_blocks=1))
+        dict(image_size=52, patch_size=2, num_windows=1), num_queries=5, c2f_num_blocks=1))
 
 
 def seg() -> nn.Module:
@@ -110,7 +110,7 @@ CASES = {
     "w2_huggingface": Case(w2_huggingface, (48, 48), has_original_names=False),
     "w1_rect": Case(w1_rect, (48, 84)),
     "w4_p14": Case(w4_p14, (112, 112)),
-    "border": Case(border, (104, 104), keeps_large_stages=False, min_hidden=3, min_gap=0.02),
+    "border": Case(border, (104, 104), keeps_large_stages=False, min_hidden=2),
     "seg": Case(seg, (32, 32)),
     "seg_huggingface": Case(seg, (32, 32), has_original_names=False),
     "p3p5": Case(p3p5, (48, 40)),
@@ -207,8 +207,10 @@ def randomize(model: nn.Module, seed: int) -> None:
         noise = torch.randn(parameter.shape, generator=generator)
         if name.endswith(("position_embeddings", "cls_token", "query_feat.weight")):
             parameter.copy_(0.5 * noise)
-        elif name.endswith("reference_point_embed.weight"):
+        elif name.endswith(("reference_point_embed.weight", "class_embed.bias")):
             parameter.copy_(0.3 * noise)
+        elif re.search(r"bbox_embed\.(\d+\.)?layers\.2\.weight", name):  # its exponential makes the sides of boxes
+            parameter.copy_(0.4 * noise * parameter[0].numel() ** -0.5)
         elif parameter.ndim >= 2:
             parameter.copy_(noise * parameter[0].numel() ** -0.5)
         else:
