@@ -40,6 +40,7 @@ class Case:
     keeps_large_stages: bool = True
     has_original_names: bool = True
     min_hidden: int = 0  # so many of the best cells are invalid, too close to the border
+    first_seed: int = 0  # where the search begins: the seed that it found once, so that it need not be long
     batch: int = 2
 
 
@@ -106,11 +107,11 @@ def p3p5() -> nn.Module:
 
 
 CASES = {
-    "w2_original": Case(w2_original, (96, 96)),
-    "w2_huggingface": Case(w2_huggingface, (48, 48), has_original_names=False),
-    "w1_rect": Case(w1_rect, (48, 84)),
-    "w4_p14": Case(w4_p14, (112, 112)),
-    "border": Case(border, (104, 104), keeps_large_stages=False, min_hidden=2),
+    "w2_original": Case(w2_original, (96, 96), first_seed=125),
+    "w2_huggingface": Case(w2_huggingface, (48, 48), first_seed=1055, has_original_names=False),
+    "w1_rect": Case(w1_rect, (48, 84), first_seed=92),
+    "w4_p14": Case(w4_p14, (112, 112), first_seed=875),
+    "border": Case(border, (104, 104), first_seed=20, keeps_large_stages=False, min_hidden=1, min_gap=0.02),
     "seg": Case(seg, (32, 32)),
     "seg_huggingface": Case(seg, (32, 32), has_original_names=False),
     "p3p5": Case(p3p5, (48, 40)),
@@ -207,14 +208,15 @@ def randomize(model: nn.Module, seed: int) -> None:
         noise = torch.randn(parameter.shape, generator=generator)
         if name.endswith(("position_embeddings", "cls_token", "query_feat.weight")):
             parameter.copy_(0.5 * noise)
-        elif name.endswith(("reference_point_embed.weight", "class_embed.bias")):
+        elif name.endswith("reference_point_embed.weight"):
             parameter.copy_(0.3 * noise)
         elif re.search(r"bbox_embed\.(\d+\.)?layers\.2\.weight", name):  # its exponential makes the sides of boxes
             parameter.copy_(0.4 * noise * parameter[0].numel() ** -0.5)
         elif parameter.ndim >= 2:
             parameter.copy_(noise * parameter[0].numel() ** -0.5)
         else:
-            parameter.add_(0.1 * noise)
+            is_scale = name.endswith(("weight", "lambda1"))  # of a norm or of a layer's output
+            parameter.copy_(0.1 * noise + is_scale)
         parameter.copy_(parameter.half().float())
 
 
@@ -236,10 +238,10 @@ def hidden_cells(model: nn.Module, levels: list[torch.Tensor]) -> int:
     return int((~valid).gather(1, chosen).sum())
 
 
-def robust_model(case: Case, seeds: int = 3000) -> tuple[nn.Module, torch.Tensor, int]:
+def robust_model(case: Case, seeds: int = 5000) -> tuple[nn.Module, torch.Tensor, int]:
     """-> the first model and input in the order of seeds whose proposals are chosen by a clear margin."""
     model = case.build().eval().float()
-    for seed in range(seeds):
+    for seed in range(case.first_seed, seeds):
         randomize(model, seed)
         generator = torch.Generator().manual_seed(seed + 1_000_000)
         pixels = torch.randn(case.batch, 3, *case.input, generator=generator).half().float()
