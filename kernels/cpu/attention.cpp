@@ -26,6 +26,10 @@ struct Path {
 };
 
 Path make_path(const AttentionArgs& args, AttentionPath path) {
+  if (path != AttentionPath::simd && args.dtype == DType::bf16 && is_amx_available()) {
+    return {AttentionPath::amx, kAmxTileQueries, attention_amx_scratch_bytes(args.head_dim, args.value_dim),
+            attention_amx};
+  }
   if (path == AttentionPath::automatic || path == AttentionPath::simd) {
     return {AttentionPath::simd, kSimdTileQueries,
             attention_simd_scratch_bytes(args.head_dim, args.value_dim, args.dtype), attention_simd};
@@ -52,7 +56,8 @@ void check(const AttentionArgs& args) {
 }
 
 std::size_t worker_bytes(const AttentionArgs& args) {
-  return align_up(make_path(args, AttentionPath::simd).scratch_bytes);
+  return align_up(std::max(make_path(args, AttentionPath::automatic).scratch_bytes,
+                           make_path(args, AttentionPath::simd).scratch_bytes));
 }
 
 const void* row_zero(const AttentionOperand& x, DType dtype, std::int64_t batch, std::int64_t head, int dim) {

@@ -28,4 +28,10 @@ inline constexpr int kSimdTileQueries = 96;
 std::size_t attention_simd_scratch_bytes(int head_dim, int value_dim, DType dtype);
 void attention_simd(const AttentionTile& tile, DType dtype);
 
+// Intel AMX with AVX512-BF16, bf16 only. Asks the kernel for the use of the tile registers, once for the process.
+inline constexpr int kAmxTileQueries = 512;
+bool is_amx_available();
+std::size_t attention_amx_scratch_bytes(int head_dim, int value_dim);
+void attention_amx(const AttentionTile& tile, DType dtype);
+
 }  // namespace vistazo::cpu
