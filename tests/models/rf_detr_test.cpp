@@ -241,7 +241,7 @@ TEST_CASE("RF-DETR: a missing tensor is named with the shape it needs") {
   struct Missing {
     const char *model, *name, *shape;
   };
-  for (const auto& [model, name, shape] : {
+  for (const Missing& missing : {
            Missing{"w2_original", "backbone.0.encoder.encoder.encoder.layer.3.mlp.fc2.bias", "(32)"},
            Missing{"w2_original", "backbone.0.projector.stages.0.0.m.2.cv2.conv.weight", "(16, 16, 3, 3)"},
            Missing{"w2_original", "transformer.decoder.layers.1.self_attn.in_proj_bias", "(96)"},
@@ -250,13 +250,13 @@ TEST_CASE("RF-DETR: a missing tensor is named with the shape it needs") {
            Missing{"p3p5", "backbone.0.projector.stages_sampling.0.1.0.weight", "(32, 16, 2, 2)"},
            Missing{"seg_huggingface", "model.class_embed.weight", "(5, 32)"},
        }) {
-    CAPTURE(name);
-    EditedModel edited(model);
-    REQUIRE(edited.tensors.erase(name) == 1);
+    CAPTURE(missing.name);
+    EditedModel edited(missing.model);
+    REQUIRE(edited.tensors.erase(missing.name) == 1);
     const std::string refusal = edited.refusal();
     CAPTURE(refusal);
-    CHECK(contains(refusal, "\"" + std::string(name) + "\" is missing"));
-    CHECK(contains(refusal, shape));
+    CHECK(contains(refusal, "\"" + std::string(missing.name) + "\" is missing"));
+    CHECK(contains(refusal, missing.shape));
   }
 }
 
