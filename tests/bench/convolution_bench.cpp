@@ -3,6 +3,7 @@
 #include "kernels/base/error.h"
 #include "kernels/cpu/convolution.h"
 #include "kernels/cpu/thread_pool.h"
+#include "tests/bench/fastest.h"
 #include "tests/support/buffers.h"
 
 namespace vistazo {
@@ -24,6 +25,7 @@ void bench_convolution(benchmark::State& state) {
   const std::size_t count = static_cast<std::size_t>(batch * side * side) * static_cast<std::size_t>(channels);
   const auto weight = testing::random_floats(weights, 1, 0.0f, 0.05f);
   testing::GuardedBuffer x(testing::random_floats(count, 2), dtype), y(count, dtype);
+  testing::Fastest fastest;
   try {
     const cpu::PackedConvolution convolution(weight.data(), nullptr, shape, dtype);
     const ConvolutionArgs args{.x = x.data(),
@@ -34,14 +36,13 @@ void bench_convolution(benchmark::State& state) {
                                .y_dtype = dtype,
                                .activation = Activation::silu};
     convolution.run(args, pool);
-    for (auto _ : state) convolution.run(args, pool);
+    for (auto _ : state) fastest.time([&] { convolution.run(args, pool); });
   } catch (const Error& error) {
     state.SkipWithError(error.what());
     return;
   }
   const double work = 2.0 * static_cast<double>(weights) * batch * side * side;
-  state.counters["FLOP/s"] =
-      benchmark::Counter(work * static_cast<double>(state.iterations()), benchmark::Counter::kIsRate);
+  state.counters["FLOP/s"] = work / fastest.seconds();
 }
 BENCHMARK(bench_convolution)
     ->Name("convolution")
