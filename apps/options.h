@@ -1,0 +1,34 @@
+#pragma once
+
+#include <vistazo/detector.h>
+
+#include <CLI/CLI.hpp>
+#include <filesystem>
+#include <string>
+
+namespace vistazo::apps {
+
+// --device, --gpu, --precision and --threads.
+void add_device_options(CLI::App& command, Options& options);
+
+// --batch, --min-score, --max-detections and --nms; their defaults are what `options` holds.
+void add_detection_options(CLI::App& command, Options& options);
+
+// The shipped model: $VISTAZO_MODEL, else the installed one, else that of the source tree the program was built in.
+// Throws Error{file} naming the places where it was looked for.
+std::filesystem::path default_model();
+
+struct InputSize {
+  int height = 0, width = 0;
+};
+
+// --size HEIGHTxWIDTH, or one number for both.
+void add_size_option(CLI::App& command, InputSize& size);
+
+// The size asked for, else the model's own. Throws Error{argument} where neither is known.
+InputSize input_size(const InputSize& asked, const ModelInfo& model);
+
+const char* to_string(Device device);
+const char* to_string(Precision precision);
+
+}  // namespace vistazo::apps
