@@ -144,7 +144,7 @@ void place_windows(const ResizePlan& plan) {
 }
 
 template <class D, class V = hn::Vec<D> >
-HWY_INLINE hn::Vec<hn::Full128<std::int32_t> > sum_of_blocks(D d, V v) {
+HWY_INLINE hn::Vec<hn::Full128<std::int32_t> > sum_of_blocks(D, V v) {
   if constexpr (hn::MaxLanes(D()) == 4) {
     return v;
   } else {
