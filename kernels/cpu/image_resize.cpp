@@ -147,8 +147,8 @@ void place_windows(const ResizePlan& plan) {
   });
 }
 
-template <class D, class V = hn::Vec<D> >
-HWY_INLINE hn::Vec<hn::Full128<std::int32_t> > sum_of_blocks(D /*d*/, V v) {
+template <class D, class V = hn::Vec<D>>
+HWY_INLINE hn::Vec<hn::Full128<std::int32_t>> sum_of_blocks(D /*d*/, V v) {
   if constexpr (hn::MaxLanes(D()) == 4) {
     return v;
   } else {
@@ -210,7 +210,7 @@ void resize_rgb_rows(D8 d8, const ResizePlan& plan, const std::uint8_t* const* r
         low[r] = hn::ReorderWidenMulAccumulate(d32, last, last_low, low[r], low_odd[r]);
       }
     }
-    hn::Vec<hn::Full128<std::int32_t> > pixel[kGroupRows];
+    hn::Vec<hn::Full128<std::int32_t>> pixel[kGroupRows];
     for (int r = 0; r < kGroupRows; ++r) {
       const auto sum_high = hn::RearrangeToOddPlusEven(high[r], high_odd[r]);
       const auto sum_low = hn::RearrangeToOddPlusEven(low[r], low_odd[r]);
