@@ -18,6 +18,7 @@ struct RefineBoxesArgs {
 };
 
 // score[b][i] = max over classes of logits[b][i], or -infinity where proposals[i] has no width (an invalid proposal).
+// A NaN logit is skipped.
 struct ProposalScoresArgs {
   const float* logits;     // (B, rows, classes)
   const float* proposals;  // (rows, 4)

@@ -21,6 +21,12 @@ struct CheckpointTensor {
   std::span<const std::byte> bytes;  // little-endian, row-major; valid as long as the Checkpoint. May be unaligned.
 };
 
+// A tensor of a type that the format has but DType lacks, such as F64 or I16.
+struct UnsupportedTensor {
+  std::string name;
+  std::string dtype;  // as the file says
+};
+
 // Named tensors of a file or of several, mapped and not read. Nothing in a checkpoint is ever executed.
 class Checkpoint {
  public:
@@ -28,19 +34,23 @@ class Checkpoint {
 
   // Sorted by name.
   virtual std::span<const CheckpointTensor> tensors() const = 0;
+  // Sorted by name; not among tensors(). They do no harm as long as nobody asks for them.
+  virtual std::span<const UnsupportedTensor> unsupported() const = 0;
   // The file's or folder's path, for messages.
   virtual const std::string& source() const = 0;
 
-  // Null if there is none.
+  // Null if there is none. Throws Error{unsupported} for one of unsupported().
   const CheckpointTensor* find(std::string_view name) const;
 };
 
-// Opens `path`: a .safetensors file, a *.safetensors.index.json of a sharded one, or a folder with either.
-// Throws Error{file}, naming the file, for anything that is missing, unreadable, malformed or hostile.
+// Opens `path`: a .safetensors file, a *.safetensors.index.json of a sharded one, or a folder with model.safetensors,
+// model.safetensors.index.json or, failing both, exactly one .safetensors file. An index names the tensors that the
+// checkpoint has: others in its shards are ignored. Throws Error{file}, naming the file, for anything that is
+// missing, unreadable, malformed or hostile.
 std::unique_ptr<Checkpoint> open_checkpoint(const std::filesystem::path& path);
 
 // Converts any floating-point tensor to f32. Throws Error{weights} for another dtype or a value that is not finite,
-// naming `source` and the tensor. out.size() must be the element count.
+// naming `source`, the tensor and the value's flat index. out.size() must be the element count.
 void read_floats(const CheckpointTensor& tensor, const std::string& source, std::span<float> out);
 
 }  // namespace vistazo

@@ -80,7 +80,8 @@ struct RawOutputs {
 // call takes working memory of its own, kept for the next one.
 class Detector {
  public:
-  // model: a Hugging Face folder (config.json, preprocessor_config.json, weights).
+  // model: a Hugging Face folder: config.json, the weights, and preprocessor_config.json (without it, an image is
+  // prepared as the family's authors do).
   // Throws Error, naming the file or tensor, the value found and the value wanted.
   static Detector load(const std::filesystem::path& model, const Options& options = {});
   // The model that config.json describes with random weights, for benches. Reproducible for one seed.

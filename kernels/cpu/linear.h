@@ -4,24 +4,14 @@
 #include <cstdint>
 #include <memory>
 
-#include "kernels/activation.h"
 #include "kernels/base/dtype.h"
+#include "kernels/linear.h"
 
 namespace vistazo {
 
 class ThreadPool;
 
 namespace cpu {
-
-struct LinearArgs {
-  const void* x;  // row r starts at x + r * x_row_stride elements, of the dtype the weights were packed for
-  void* y;        // row r starts at y + r * y_row_stride elements
-  std::int64_t rows;
-  std::int64_t x_row_stride, y_row_stride;
-  DType y_dtype;  // f32, or the packed dtype
-  Activation activation;
-  bool accumulate;  // y += instead of y =; y_dtype f32, no activation
-};
 
 // y = activation(x W^T + b), oneDNN's matmul with W packed once, when constructed, for the processor's best kernel.
 // Sums are f32. One object may run on several threads at once.

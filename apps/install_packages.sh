@@ -1,0 +1,47 @@
+#!/usr/bin/env bash
+# apps/install_packages.sh build|test: installs the Debian packages that are missing for a build, or for a build and all
+# tests. Names are those of Debian 12. Says what it installs; silent if nothing is missing.
+set -euo pipefail
+
+build=(cmake ninja-build g++ pkg-config
+  libdnnl-dev ocl-icd-opencl-dev opencl-c-headers  # oneDNN's CMake package asks for OpenCL's library and headers
+  libhwy-dev libfmt-dev libspdlog-dev nlohmann-json3-dev
+  libcli11-dev libopencv-dev)                      # the command line
+test=(doctest-dev libbenchmark-dev python3
+  clang libclang-rt-14-dev libomp-dev)             # sanitizers and fuzzers; OpenMP under clang
+
+case "${1:-}" in
+  build) packages=("${build[@]}") ;;
+  test) packages=("${build[@]}" "${test[@]}") ;;
+  *) echo "usage: $0 build|test" >&2; exit 2 ;;
+esac
+
+if ! command -v apt-get >/dev/null; then
+  echo "No apt-get here. The equivalents of these Debian packages are needed: ${packages[*]}" >&2
+  exit 0
+fi
+
+missing=()
+for package in "${packages[@]}"; do
+  [ "$(dpkg-query -W -f='${db:Status-Status}' "$package" 2>/dev/null)" = installed ] || missing+=("$package")
+done
+[ ${#missing[@]} -gt 0 ] || exit 0
+
+as_root=()
+if [ "$(id -u)" != 0 ]; then
+  command -v sudo >/dev/null || { echo "As root, run: apt-get install ${missing[*]}" >&2; exit 1; }
+  as_root=(sudo)
+fi
+
+echo "Installing Debian packages: ${missing[*]}"
+log=$(mktemp)
+trap 'rm -f "$log"' EXIT
+install() {
+  "${as_root[@]}" env DEBIAN_FRONTEND=noninteractive apt-get install -y --no-install-recommends "${missing[@]}" \
+    >"$log" 2>&1 </dev/null
+}
+# The lists of packages are fetched only if they are absent or too old to install from.
+if ! install; then
+  "${as_root[@]}" apt-get update >"$log" 2>&1 || { tail -n 20 "$log" >&2; exit 1; }
+  install || { tail -n 20 "$log" >&2; exit 1; }
+fi

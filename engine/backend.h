@@ -1,0 +1,31 @@
+#pragma once
+
+#include <vistazo/detector.h>
+
+#include <memory>
+
+#include "engine/ops.h"
+#include "engine/weight_store.h"
+
+namespace vistazo {
+
+// What runs a model: where its weights live, and the Ops that work on them.
+class Backend {
+ public:
+  virtual ~Backend() = default;
+
+  virtual WeightStore& weights() = 0;
+  // Working memory of `scratch_bytes` with its Ops: one forward pass at a time. Several may run at once on one Backend.
+  virtual std::unique_ptr<Ops> make_ops(std::size_t scratch_bytes) = 0;
+
+  virtual Device device() const = 0;
+  virtual Precision precision() const = 0;  // f32, f16 or bf16
+};
+
+// threads: 0 for all cores. Throws Error{unsupported} for a precision that the processor cannot multiply in.
+std::unique_ptr<Backend> make_cpu_backend(Precision precision, int threads);
+
+// The backend that the options name. Throws Error{device} or Error{unsupported}, saying what this build can do.
+std::unique_ptr<Backend> make_backend(const Options& options);
+
+}  // namespace vistazo

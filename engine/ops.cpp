@@ -1,0 +1,290 @@
+#include "engine/ops.h"
+
+#include <cmath>
+
+#include "kernels/base/error.h"
+
+namespace vistazo {
+namespace {
+
+// A model that calls an op with the wrong shape was given weights, a config or an input size that do not go together.
+void require(bool condition, const char* op, const char* wanted, const Tensor& x) {
+  if (!condition) {
+    fail(Error::Code::argument, "{}: {} is wanted, not {} {}", op, wanted, name_of(x.dtype), x.shape.text());
+  }
+}
+
+Shape with_last(const Shape& shape, std::int64_t last) {
+  switch (shape.rank()) {
+    case 1:
+      return {last};
+    case 2:
+      return {shape[0], last};
+    case 3:
+      return {shape[0], shape[1], last};
+    default:
+      return {shape[0], shape[1], shape[2], last};
+  }
+}
+
+bool is_float(DType dtype) {
+  return dtype == DType::f32 || dtype == DType::bf16;
+}
+
+AttentionOperand operand(const Tensor& x) {
+  return {x.data, x.shape[1] * x.row_stride, x.row_stride};
+}
+
+}  // namespace
+
+Tensor Ops::empty(const Shape& shape, DType dtype) {
+  const std::size_t bytes = static_cast<std::size_t>(shape.elements()) * size_of(dtype);
+  return {arena_.allocate(bytes), shape, dtype, shape.last()};
+}
+
+void Ops::upload(std::span<const float> from, const Tensor& to) {
+  require(to.dtype == DType::f32 && to.is_dense() && static_cast<std::size_t>(to.shape.elements()) == from.size(),
+          "upload", "a dense f32 tensor of as many elements", to);
+  copy_to_device(from.data(), static_cast<float*>(to.data), from.size());
+}
+
+void Ops::download(const Tensor& from, std::span<float> to) {
+  require(from.dtype == DType::f32 && from.is_dense() && static_cast<std::size_t>(from.shape.elements()) == to.size(),
+          "download", "a dense f32 tensor of as many elements", from);
+  copy_to_host(static_cast<const float*>(from.data), to.data(), to.size());
+}
+
+Tensor Ops::linear(const Tensor& x, const Linear& w, Activation activation) {
+  require(x.cols() == w.in && x.dtype == dtype(), "linear", "an input of the weight's width and the model's dtype", x);
+  Tensor y = empty(with_last(x.shape, w.out), dtype());
+  run({x.data, y.data, x.rows(), x.row_stride, y.row_stride, y.dtype, activation, false}, w);
+  return y;
+}
+
+Tensor Ops::linear_f32(const Tensor& x, const Linear& w) {
+  require(x.cols() == w.in && x.dtype == dtype(), "linear", "an input of the weight's width and the model's dtype", x);
+  Tensor y = empty(with_last(x.shape, w.out), DType::f32);
+  run({x.data, y.data, x.rows(), x.row_stride, y.row_stride, y.dtype, Activation::none, false}, w);
+  return y;
+}
+
+void Ops::linear_add(const Tensor& x, const Linear& w, const Tensor& y) {
+  require(x.cols() == w.in && x.dtype == dtype(), "linear", "an input of the weight's width and the model's dtype", x);
+  require(y.cols() == w.out && y.rows() == x.rows() && y.dtype == DType::f32, "linear_add",
+          "an f32 residual of the result's shape", y);
+  run({x.data, y.data, x.rows(), x.row_stride, y.row_stride, DType::f32, Activation::none, true}, w);
+}
+
+Tensor Ops::convolution(const Tensor& x, const Convolution& w, Activation activation) {
+  require(x.shape.rank() == 4 && x.cols() == w.shape.in_channels && x.dtype == dtype() && x.is_dense(), "convolution",
+          "a dense NHWC input with the weight's channels", x);
+  const int height = static_cast<int>(x.shape[1]), width = static_cast<int>(x.shape[2]);
+  const int out_height = w.shape.out_height(height), out_width = w.shape.out_width(width);
+  require(out_height > 0 && out_width > 0, "convolution", "an input that the kernel fits into", x);
+  Tensor y = empty({x.shape[0], out_height, out_width, w.shape.out_channels}, dtype());
+  run({x.data, y.data, static_cast<int>(x.shape[0]), height, width, y.dtype, activation}, w);
+  return y;
+}
+
+Tensor Ops::depth_to_space(const Tensor& x) {
+  require(x.shape.rank() == 4 && x.cols() % 4 == 0 && x.is_dense(), "depth_to_space",
+          "a dense NHWC input with 4 channels for each of the result's", x);
+  Tensor y = empty({x.shape[0], 2 * x.shape[1], 2 * x.shape[2], x.shape[3] / 4}, x.dtype);
+  run({x.data, y.data, static_cast<int>(x.shape[0]), static_cast<int>(x.shape[1]), static_cast<int>(x.shape[2]),
+       x.cols() / 4, x.dtype});
+  return y;
+}
+
+Tensor Ops::layer_norm(const Tensor& x, const Norm& w, Activation activation) {
+  Tensor y = empty(x.shape, dtype());
+  layer_norm_into(x, w, y, activation);
+  return y;
+}
+
+void Ops::layer_norm_into(const Tensor& x, const Norm& w, const Tensor& y, Activation activation) {
+  require(x.cols() == w.size && is_float(x.dtype), "layer_norm", "an input of the norm's width", x);
+  require(y.cols() == w.size && y.rows() == x.rows() && is_float(y.dtype), "layer_norm", "a result like the input", y);
+  run(LayerNormArgs{x.data, y.data, w.scale, w.bias, x.rows(), w.size, x.row_stride, y.row_stride, w.eps, activation,
+                    x.dtype, y.dtype});
+}
+
+Tensor Ops::attention(const Tensor& q, const Tensor& k, const Tensor& v, int heads) {
+  require(q.shape.rank() == 3 && q.dtype == dtype() && q.cols() % heads == 0, "attention", "q (B, N, heads * dim)", q);
+  require(k.shape.rank() == 3 && k.dtype == dtype() && k.shape[0] == q.shape[0] && k.cols() == q.cols(), "attention",
+          "k with the batch and width of q", k);
+  require(v.shape.rank() == 3 && v.dtype == dtype() && v.shape[0] == q.shape[0] && v.shape[1] == k.shape[1] &&
+              v.cols() % heads == 0,
+          "attention", "v with the batch and tokens of k", v);
+  Tensor out = empty({q.shape[0], q.shape[1], v.shape[2]}, dtype());
+  const auto released = scope();
+  const int head_dim = q.cols() / heads;
+  AttentionArgs args{.q = operand(q),
+                     .k = operand(k),
+                     .v = operand(v),
+                     .out = out.data,
+                     .out_batch_stride = out.shape[1] * out.row_stride,
+                     .out_row_stride = out.row_stride,
+                     .batch = static_cast<int>(q.shape[0]),
+                     .heads = heads,
+                     .queries = static_cast<int>(q.shape[1]),
+                     .keys = static_cast<int>(k.shape[1]),
+                     .head_dim = head_dim,
+                     .value_dim = v.cols() / heads,
+                     .scale = 1.0f / std::sqrt(static_cast<float>(head_dim)),
+                     .dtype = dtype(),
+                     .scratch = nullptr};
+  args.scratch = arena_.allocate(scratch_bytes(args));
+  run(args);
+  return out;
+}
+
+Tensor Ops::deformable_attention(const Tensor& value, std::span<const GridSize> levels, const Tensor& reference,
+                                 const Tensor& offset_logits, int heads, int points) {
+  const int level_count = static_cast<int>(levels.size());
+  require(level_count >= 1 && level_count <= DeformableAttentionArgs::kMaxLevels, "deformable_attention",
+          "1 to 4 levels of value", value);
+  DeformableAttentionArgs args{};
+  std::int64_t area = 0;
+  for (int i = 0; i < level_count; ++i) {
+    args.level_height[i] = levels[static_cast<std::size_t>(i)].height;
+    args.level_width[i] = levels[static_cast<std::size_t>(i)].width;
+    area += levels[static_cast<std::size_t>(i)].area();
+  }
+  require(value.shape.rank() == 3 && value.shape[1] == area && value.cols() % heads == 0 && value.dtype == dtype(),
+          "deformable_attention", "value (B, sum of the levels' areas, heads * dim)", value);
+  require(reference.shape.rank() == 3 && reference.shape[0] == value.shape[0] && reference.cols() == 4 &&
+              reference.dtype == DType::f32 && reference.is_dense(),
+          "deformable_attention", "reference (B, Q, 4) in f32", reference);
+  require(offset_logits.rows() == reference.rows() && offset_logits.dtype == DType::f32 && offset_logits.is_dense() &&
+              offset_logits.cols() == heads * level_count * points * 3,
+          "deformable_attention", "offsets and logits (B, Q, heads * levels * points * 3) in f32", offset_logits);
+  Tensor out = empty({value.shape[0], reference.shape[1], value.shape[2]}, dtype());
+  args.value = value.data;
+  args.reference = static_cast<const float*>(reference.data);
+  args.offset_logits = static_cast<const float*>(offset_logits.data);
+  args.out = out.data;
+  args.batch = static_cast<int>(value.shape[0]);
+  args.queries = static_cast<int>(reference.shape[1]);
+  args.heads = heads;
+  args.head_dim = value.cols() / heads;
+  args.levels = level_count;
+  args.points = points;
+  args.value_row_stride = value.row_stride;
+  args.dtype = dtype();
+  run(args);
+  return out;
+}
+
+Tensor Ops::sine_embedding(const Tensor& boxes, int dim, float temperature) {
+  require(boxes.cols() == 4 && boxes.dtype == DType::f32 && boxes.is_dense(), "sine_embedding", "boxes (..., 4) in f32",
+          boxes);
+  Tensor y = empty(with_last(boxes.shape, 4 * dim), dtype());
+  run(SineEmbeddingArgs{static_cast<const float*>(boxes.data), y.data, boxes.rows(), dim, temperature, y.dtype});
+  return y;
+}
+
+Tensor Ops::add(const Tensor& a, const Tensor& b) {
+  require(b.cols() == a.cols() && b.is_dense() && b.rows() > 0 && a.rows() % b.rows() == 0, "add",
+          "a second operand that repeats over the first", b);
+  Tensor y = empty(a.shape, dtype());
+  run(AddArgs{a.data, b.data, y.data, a.rows(), b.rows(), a.cols(), a.row_stride, y.row_stride, a.dtype, b.dtype,
+              y.dtype});
+  return y;
+}
+
+Tensor Ops::cast(const Tensor& x, DType dtype) {
+  if (x.dtype == dtype && x.is_dense()) return x;
+  Tensor y = empty(x.shape, dtype);
+  copy_into(x, y);
+  return y;
+}
+
+void Ops::copy_into(const Tensor& x, const Tensor& y) {
+  require(y.cols() == x.cols() && y.rows() == x.rows() && is_float(x.dtype) && is_float(y.dtype), "copy_into",
+          "a result like the input", y);
+  run(AddArgs{x.data, nullptr, y.data, x.rows(), 1, x.cols(), x.row_stride, y.row_stride, x.dtype, x.dtype, y.dtype});
+}
+
+Tensor Ops::repeat(const Tensor& table, int batch) {
+  require(table.shape.rank() == 2 && table.dtype == DType::f32 && table.is_dense(), "repeat", "(rows, cols) in f32",
+          table);
+  Tensor y = empty({batch, table.shape[0], table.shape[1]}, DType::f32);
+  for (int b = 0; b < batch; ++b) {
+    float* begin = static_cast<float*>(y.data) + b * table.shape.elements();
+    copy_into(table, {begin, table.shape, DType::f32, table.row_stride});
+  }
+  return y;
+}
+
+Tensor Ops::patches(const Tensor& pixels, int patch, const WindowGrid& grid) {
+  require(pixels.shape.rank() == 4 && pixels.dtype == DType::f32 && pixels.is_dense() &&
+              pixels.shape[2] == static_cast<std::int64_t>(grid.height) * patch &&
+              pixels.shape[3] == static_cast<std::int64_t>(grid.width) * patch,
+          "patches", "pixels (B, C, grid height * patch, grid width * patch) in f32", pixels);
+  const int channels = static_cast<int>(pixels.shape[1]);
+  Tensor y = empty({pixels.shape[0], grid.tokens(), channels * patch * patch}, dtype());
+  run(PatchesArgs{static_cast<const float*>(pixels.data), y.data, static_cast<int>(pixels.shape[0]), channels, patch,
+                  grid, y.dtype});
+  return y;
+}
+
+void Ops::windows_to_grid(const Tensor& x, const WindowGrid& grid, const Tensor& y) {
+  require(x.shape.rank() == 3 && x.shape[1] == grid.tokens() && x.is_dense(), "windows_to_grid",
+          "tokens (B, grid tokens, C)", x);
+  require(y.shape.rank() == 4 && y.shape[0] == x.shape[0] && y.shape[1] == grid.height && y.shape[2] == grid.width &&
+              y.cols() == x.cols() && y.dtype == x.dtype,
+          "windows_to_grid", "a feature map (B, height, width, C)", y);
+  run(WindowsToGridArgs{x.data, y.data, static_cast<int>(x.shape[0]), x.cols(), y.row_stride, grid, x.dtype});
+}
+
+Tensor Ops::gather_rows(const Tensor& x, const Tensor& index) {
+  const bool shared = x.shape.rank() == 2;
+  require(x.is_dense() && (shared || (x.shape.rank() == 3 && x.shape[0] == index.shape[0])), "gather_rows",
+          "(B, rows, C) or (rows, C), dense", x);
+  require(index.shape.rank() == 2 && index.dtype == DType::i32, "gather_rows", "an index (B, n) in i32", index);
+  Tensor y = empty({index.shape[0], index.shape[1], x.cols()}, x.dtype);
+  run(GatherRowsArgs{x.data, static_cast<const std::int32_t*>(index.data), y.data, static_cast<int>(index.shape[0]),
+                     static_cast<int>(x.shape[shared ? 0 : 1]), static_cast<int>(index.shape[1]), x.cols(), shared,
+                     x.dtype});
+  return y;
+}
+
+Tensor Ops::top_proposals(const Tensor& logits, const Tensor& proposals, int k) {
+  require(logits.shape.rank() == 3 && logits.dtype == DType::f32 && logits.is_dense(), "top_proposals",
+          "logits (B, N, K) in f32", logits);
+  require(proposals.shape == Shape({logits.shape[1], 4}) && proposals.dtype == DType::f32, "top_proposals",
+          "proposals (N, 4) in f32", proposals);
+  const int batch = static_cast<int>(logits.shape[0]), rows = static_cast<int>(logits.shape[1]);
+  if (k > rows) {
+    fail(Error::Code::argument, "an input of this size gives {} proposals, fewer than the model's {} queries", rows, k);
+  }
+  Tensor index = empty({batch, k}, DType::i32);
+  const auto released = scope();
+  const Tensor scores = empty({batch, rows}, DType::f32);
+  run(ProposalScoresArgs{static_cast<const float*>(logits.data), static_cast<const float*>(proposals.data),
+                         static_cast<float*>(scores.data), batch, rows, logits.cols()});
+  TopKArgs args{.scores = static_cast<const float*>(scores.data),
+                .values = nullptr,
+                .index = static_cast<std::int32_t*>(index.data),
+                .rows = batch,
+                .cols = rows,
+                .k = k,
+                .scratch = nullptr};
+  args.scratch = arena_.allocate(scratch_bytes(args));
+  run(args);
+  return index;
+}
+
+Tensor Ops::refine_boxes(const Tensor& reference, const Tensor& delta) {
+  require(reference.cols() == 4 && reference.dtype == DType::f32 && reference.is_dense(), "refine_boxes",
+          "reference boxes (..., 4) in f32", reference);
+  require(delta.cols() == 4 && delta.dtype == DType::f32 && delta.is_dense() && delta.rows() > 0 &&
+              reference.rows() % delta.rows() == 0,
+          "refine_boxes", "deltas (..., 4) in f32 that repeat over the reference", delta);
+  Tensor y = empty(reference.shape, DType::f32);
+  run(RefineBoxesArgs{static_cast<const float*>(reference.data), static_cast<const float*>(delta.data),
+                      static_cast<float*>(y.data), reference.rows(), delta.rows()});
+  return y;
+}
+
+}  // namespace vistazo

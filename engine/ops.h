@@ -1,0 +1,151 @@
+#pragma once
+
+#include <cstdint>
+#include <span>
+#include <string_view>
+#include <vector>
+
+#include "engine/arena.h"
+#include "engine/tensor.h"
+#include "engine/weight_store.h"
+#include "kernels/activation.h"
+#include "kernels/attention.h"
+#include "kernels/boxes.h"
+#include "kernels/convolution.h"
+#include "kernels/deformable_attention.h"
+#include "kernels/depth_to_space.h"
+#include "kernels/elementwise.h"
+#include "kernels/image_resize.h"
+#include "kernels/layer_norm.h"
+#include "kernels/linear.h"
+#include "kernels/rows.h"
+#include "kernels/sine_embedding.h"
+#include "kernels/top_k.h"
+
+namespace vistazo {
+
+struct GridSize {
+  int height = 0, width = 0;
+  int area() const { return height * width; }
+};
+
+// The vocabulary that models are written in. The public methods check shapes, once for every backend, take the result's
+// memory from the arena and describe the work in the kernel's argument struct; a backend only runs that struct.
+// A result lives until the innermost scope() that was open when it was made is left.
+class Ops {
+ public:
+  virtual ~Ops() = default;
+  Ops(const Ops&) = delete;
+  Ops& operator=(const Ops&) = delete;
+
+  // Of what goes into and comes out of matrix products: f32 or bf16. Residual streams are f32 always.
+  DType dtype() const { return dtype_; }
+
+  class Scope {
+   public:
+    explicit Scope(Arena& arena) : arena_(arena), used_(arena.used()) {}
+    ~Scope() { arena_.release_to(used_); }
+    Scope(const Scope&) = delete;
+    Scope& operator=(const Scope&) = delete;
+
+   private:
+    Arena& arena_;
+    std::size_t used_;
+  };
+  [[nodiscard]] Scope scope() { return Scope(arena_); }
+  Tensor empty(const Shape& shape, DType dtype);
+
+  // An f32 tensor that depends on nothing but the input's size: made once per size, kept on the device.
+  template <typename Fill>
+  Tensor constant(std::string_view name, GridSize input, const Shape& shape, Fill&& fill) {
+    if (const Tensor* known = find_constant(name, input)) return *known;
+    std::vector<float> values(static_cast<std::size_t>(shape.elements()));
+    fill(std::span<float>(values));
+    return add_constant(name, input, shape, values);
+  }
+
+  // Fills part of a tensor of pixels from an image in host memory; args.scratch is the backend's business.
+  void place_image(const ImageResizeArgs& args) { run(args); }
+  // Between dense f32 tensors of the device and host memory.
+  void upload(std::span<const float> from, const Tensor& to);
+  void download(const Tensor& from, std::span<float> to);
+
+  // x (..., in) -> (..., out). Into dtype(), or into f32.
+  Tensor linear(const Tensor& x, const Linear& w, Activation activation = Activation::none);
+  Tensor linear_f32(const Tensor& x, const Linear& w);
+  // y (..., out) f32 += x W^T + b.
+  void linear_add(const Tensor& x, const Linear& w, const Tensor& y);
+  // x (B, H, W, in) -> (B, H', W', out), dtype().
+  Tensor convolution(const Tensor& x, const Convolution& w, Activation activation = Activation::none);
+  // x (B, H, W, 4 * C) with its last dimension as (2, 2, C) -> (B, 2H, 2W, C), dtype().
+  Tensor depth_to_space(const Tensor& x);
+
+  // Over the last dimension -> dtype(), or into y of any dtype and row stride.
+  Tensor layer_norm(const Tensor& x, const Norm& w, Activation activation = Activation::none);
+  void layer_norm_into(const Tensor& x, const Norm& w, const Tensor& y, Activation activation = Activation::none);
+
+  // q (B, Nq, H * D), k (B, Nk, H * D), v (B, Nk, H * Dv) -> (B, Nq, H * Dv), dtype(); column slices are welcome.
+  Tensor attention(const Tensor& q, const Tensor& k, const Tensor& v, int heads);
+  // value (B, sum of areas, H * D), reference (B, Q, 4) f32, offset_logits (B, Q, H * levels * points * 3) f32
+  // -> (B, Q, H * D), dtype(). See kernels/deformable_attention.h.
+  Tensor deformable_attention(const Tensor& value, std::span<const GridSize> levels, const Tensor& reference,
+                              const Tensor& offset_logits, int heads, int points);
+  // boxes (B, Q, 4) f32 -> (B, Q, 4 * dim), dtype().
+  Tensor sine_embedding(const Tensor& boxes, int dim, float temperature);
+
+  // a + b, b (..., cols) repeated over a's leading rows -> dtype().
+  Tensor add(const Tensor& a, const Tensor& b);
+  // x itself where it has that dtype and is dense, else a copy.
+  Tensor cast(const Tensor& x, DType dtype);
+  void copy_into(const Tensor& x, const Tensor& y);
+  // table (rows, cols) f32 -> (batch, rows, cols) f32.
+  Tensor repeat(const Tensor& table, int batch);
+
+  // pixels (B, C, H, W) f32 -> (B, grid.tokens(), C * patch * patch), dtype(). See kernels/rows.h.
+  Tensor patches(const Tensor& pixels, int patch, const WindowGrid& grid);
+  // x (B, grid.tokens(), C) -> y (B, grid.height, grid.width, C), a slice of columns perhaps, of x's dtype.
+  void windows_to_grid(const Tensor& x, const WindowGrid& grid, const Tensor& y);
+  // x (B, rows, C), or (rows, C) for all of the batch; index (B, n) i32 -> (B, n, C).
+  Tensor gather_rows(const Tensor& x, const Tensor& index);
+
+  // logits (B, N, K) f32, proposals (N, 4) f32 -> (B, k) i32: the proposals whose best class scores highest.
+  Tensor top_proposals(const Tensor& logits, const Tensor& proposals, int k);
+  // reference (B, Q, 4), delta (B, Q, 4) or (Q, 4), all f32 -> (B, Q, 4) f32. See kernels/boxes.h.
+  Tensor refine_boxes(const Tensor& reference, const Tensor& delta);
+
+ protected:
+  Ops(DType dtype, Arena arena) : arena_(arena), dtype_(dtype) {}
+  Arena arena_;
+
+ private:
+  friend class CostOps;  // asks its target for the scratch that the target's kernels take
+
+  // Null where the backend does not have it yet.
+  virtual const Tensor* find_constant(std::string_view name, GridSize input) const = 0;
+  virtual Tensor add_constant(std::string_view name, GridSize input, const Shape& shape,
+                              std::span<const float> values) = 0;
+  virtual std::size_t scratch_bytes(const AttentionArgs& args) const = 0;
+  virtual std::size_t scratch_bytes(const TopKArgs& args) const = 0;
+
+  virtual void copy_to_device(const float* from, float* to, std::size_t count) = 0;
+  virtual void copy_to_host(const float* from, float* to, std::size_t count) = 0;
+  virtual void run(const ImageResizeArgs& args) = 0;
+  virtual void run(const LinearArgs& args, const Linear& w) = 0;
+  virtual void run(const ConvolutionArgs& args, const Convolution& w) = 0;
+  virtual void run(const LayerNormArgs& args) = 0;
+  virtual void run(const AttentionArgs& args) = 0;
+  virtual void run(const DeformableAttentionArgs& args) = 0;
+  virtual void run(const SineEmbeddingArgs& args) = 0;
+  virtual void run(const AddArgs& args) = 0;
+  virtual void run(const PatchesArgs& args) = 0;
+  virtual void run(const WindowsToGridArgs& args) = 0;
+  virtual void run(const DepthToSpaceArgs& args) = 0;
+  virtual void run(const GatherRowsArgs& args) = 0;
+  virtual void run(const ProposalScoresArgs& args) = 0;
+  virtual void run(const TopKArgs& args) = 0;
+  virtual void run(const RefineBoxesArgs& args) = 0;
+
+  DType dtype_;
+};
+
+}  // namespace vistazo

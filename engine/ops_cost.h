@@ -1,0 +1,55 @@
+#pragma once
+
+#include <vistazo/detector.h>
+
+#include <memory>
+
+#include "engine/ops.h"
+
+namespace vistazo {
+
+// A backend that runs nothing: a forward pass through it counts the work and finds the peak of the arena, and meets
+// every shape check. Its tensors' data must not be followed.
+class CostOps final : public Ops {
+ public:
+  // Counts for `target`: its dtype and its kernels' scratch.
+  explicit CostOps(const Ops& target);
+
+  // Of all passes since construction; weight_bytes stays 0.
+  Cost cost() const;
+
+ private:
+  const Tensor* find_constant(std::string_view name, GridSize input) const override;
+  Tensor add_constant(std::string_view name, GridSize input, const Shape& shape,
+                      std::span<const float> values) override;
+  std::size_t scratch_bytes(const AttentionArgs& args) const override;
+  std::size_t scratch_bytes(const TopKArgs& args) const override;
+
+  void copy_to_device(const float*, float*, std::size_t) override {}
+  void copy_to_host(const float*, float*, std::size_t) override {}
+  void run(const ImageResizeArgs&) override {}
+  void run(const LinearArgs& args, const Linear& w) override;
+  void run(const ConvolutionArgs& args, const Convolution& w) override;
+  void run(const LayerNormArgs& args) override;
+  void run(const AttentionArgs& args) override;
+  void run(const DeformableAttentionArgs& args) override;
+  void run(const SineEmbeddingArgs& args) override;
+  void run(const AddArgs& args) override;
+  void run(const PatchesArgs& args) override;
+  void run(const WindowsToGridArgs& args) override;
+  void run(const DepthToSpaceArgs& args) override;
+  void run(const GatherRowsArgs& args) override;
+  void run(const ProposalScoresArgs& args) override;
+  void run(const TopKArgs& args) override;
+  void run(const RefineBoxesArgs& args) override;
+
+  void count(double flops, double bytes) {
+    cost_.flops += flops;
+    cost_.bytes += bytes;
+  }
+
+  const Ops& target_;
+  Cost cost_;
+};
+
+}  // namespace vistazo

@@ -1,0 +1,196 @@
+#include <algorithm>
+#include <cstring>
+#include <deque>
+#include <memory>
+#include <string>
+
+#include "engine/backend.h"
+#include "kernels/base/error.h"
+#include "kernels/cpu/convolution.h"
+#include "kernels/cpu/features.h"
+#include "kernels/cpu/linear.h"
+#include "kernels/cpu/thread_pool.h"
+
+// The CPU backend: oneDNN's matrix products and convolutions, our own SIMD kernels for everything else.
+namespace vistazo {
+namespace {
+
+struct CpuLinear final : LinearWeights {
+  explicit CpuLinear(cpu::PackedLinear w) : packed(std::move(w)) {}
+  cpu::PackedLinear packed;
+};
+
+struct CpuConvolution final : ConvolutionWeights {
+  explicit CpuConvolution(cpu::PackedConvolution w) : packed(std::move(w)) {}
+  cpu::PackedConvolution packed;
+};
+
+class CpuWeights final : public WeightStore {
+ public:
+  explicit CpuWeights(DType dtype) : dtype_(dtype) {}
+
+  Linear linear(std::span<const float> weight, std::span<const float> bias, int in, int out) override {
+    auto& w = linears_.emplace_back(cpu::PackedLinear(weight.data(), data_or_null(bias), in, out, dtype_));
+    bytes_ += w.packed.bytes();
+    return {&w, in, out};
+  }
+
+  Convolution convolution(std::span<const float> weight, std::span<const float> bias,
+                          const ConvolutionShape& shape) override {
+    auto& w = convolutions_.emplace_back(cpu::PackedConvolution(weight.data(), data_or_null(bias), shape, dtype_));
+    bytes_ += w.packed.bytes();
+    return {&w, shape};
+  }
+
+  Norm norm(std::span<const float> scale, std::span<const float> bias, float eps) override {
+    return {keep(scale), keep(bias), static_cast<int>(scale.size()), eps};
+  }
+
+  Tensor table(std::span<const float> values, const Shape& shape) override {
+    return {keep(values), shape, DType::f32, shape.last()};
+  }
+
+  std::size_t bytes() const override { return bytes_; }
+
+ private:
+  static const float* data_or_null(std::span<const float> values) { return values.empty() ? nullptr : values.data(); }
+
+  float* keep(std::span<const float> values) {
+    auto& buffer = buffers_.emplace_back(values.size_bytes());
+    std::ranges::copy(values, buffer.as<float>());
+    bytes_ += buffer.size();
+    return buffer.as<float>();
+  }
+
+  DType dtype_;
+  std::deque<CpuLinear> linears_;  // a deque: handles point at its elements
+  std::deque<CpuConvolution> convolutions_;
+  std::deque<AlignedBuffer> buffers_;
+  std::size_t bytes_ = 0;
+};
+
+class CpuOps final : public Ops {
+ public:
+  CpuOps(DType dtype, AlignedBuffer scratch, ThreadPool pool)
+      : Ops(dtype, Arena(scratch.data(), scratch.size())), scratch_(std::move(scratch)), pool_(pool) {}
+
+ private:
+  struct Constant {
+    std::string name;
+    GridSize input;
+    AlignedBuffer values;
+    Tensor tensor;
+    std::uint64_t last_use;
+  };
+  // A model makes a few constants per input size; beyond this many, those unused for longest make room.
+  static constexpr std::size_t kMaxConstants = 64;
+
+  const Tensor* find_constant(std::string_view name, GridSize input) const override {
+    for (Constant& c : constants_) {
+      if (c.name == name && c.input.height == input.height && c.input.width == input.width) {
+        c.last_use = ++uses_;
+        return &c.tensor;
+      }
+    }
+    return nullptr;
+  }
+
+  Tensor add_constant(std::string_view name, GridSize input, const Shape& shape,
+                      std::span<const float> values) override {
+    if (constants_.size() >= kMaxConstants)
+      constants_.erase(std::ranges::min_element(constants_, {}, &Constant::last_use));
+    Constant c{std::string(name), input, AlignedBuffer(values.size_bytes()), {}, ++uses_};
+    std::ranges::copy(values, c.values.as<float>());
+    c.tensor = {c.values.data(), shape, DType::f32, shape.last()};
+    return constants_.emplace_back(std::move(c)).tensor;
+  }
+
+  std::size_t scratch_bytes(const AttentionArgs& args) const override {
+    return cpu::attention_scratch_bytes(args, pool_);
+  }
+  std::size_t scratch_bytes(const TopKArgs& args) const override { return cpu::top_k_scratch_bytes(args); }
+
+  void copy_to_device(const float* from, float* to, std::size_t count) override {
+    std::memcpy(to, from, count * sizeof(float));
+  }
+  void copy_to_host(const float* from, float* to, std::size_t count) override {
+    std::memcpy(to, from, count * sizeof(float));
+  }
+
+  void run(const ImageResizeArgs& args) override {
+    const std::size_t bytes = cpu::image_resize_scratch_bytes(args);
+    if (bytes > resize_scratch_.size()) resize_scratch_ = AlignedBuffer(bytes);
+    ImageResizeArgs with_scratch = args;
+    with_scratch.scratch = resize_scratch_.data();
+    cpu::image_resize(with_scratch, pool_);
+  }
+  void run(const LinearArgs& args, const Linear& w) override {
+    static_cast<const CpuLinear*>(w.weights)->packed.run(args, pool_);
+  }
+  void run(const ConvolutionArgs& args, const Convolution& w) override {
+    static_cast<const CpuConvolution*>(w.weights)->packed.run(args, pool_);
+  }
+  void run(const LayerNormArgs& args) override { cpu::layer_norm(args, pool_); }
+  void run(const AttentionArgs& args) override { cpu::attention(args, pool_); }
+  void run(const DeformableAttentionArgs& args) override { cpu::deformable_attention(args, pool_); }
+  void run(const SineEmbeddingArgs& args) override { cpu::sine_embedding(args, pool_); }
+  void run(const AddArgs& args) override { cpu::add(args, pool_); }
+  void run(const PatchesArgs& args) override { cpu::patches(args, pool_); }
+  void run(const WindowsToGridArgs& args) override { cpu::windows_to_grid(args, pool_); }
+  void run(const DepthToSpaceArgs& args) override { cpu::depth_to_space(args, pool_); }
+  void run(const GatherRowsArgs& args) override { cpu::gather_rows(args, pool_); }
+  void run(const ProposalScoresArgs& args) override { cpu::proposal_scores(args, pool_); }
+  void run(const TopKArgs& args) override { cpu::top_k(args, pool_); }
+  void run(const RefineBoxesArgs& args) override { cpu::refine_boxes(args, pool_); }
+
+  AlignedBuffer scratch_;
+  AlignedBuffer resize_scratch_;  // grows to the largest image
+  ThreadPool pool_;
+  mutable std::deque<Constant> constants_;
+  mutable std::uint64_t uses_ = 0;
+};
+
+class CpuBackend final : public Backend {
+ public:
+  CpuBackend(Precision precision, int threads) : precision_(precision), weights_(dtype()), pool_(threads) {}
+
+  WeightStore& weights() override { return weights_; }
+  std::unique_ptr<Ops> make_ops(std::size_t scratch_bytes) override {
+    return std::make_unique<CpuOps>(dtype(), AlignedBuffer(scratch_bytes), pool_);
+  }
+  Device device() const override { return Device::cpu; }
+  Precision precision() const override { return precision_; }
+
+ private:
+  DType dtype() const { return precision_ == Precision::bf16 ? DType::bf16 : DType::f32; }
+
+  Precision precision_;
+  CpuWeights weights_;
+  ThreadPool pool_;
+};
+
+}  // namespace
+
+std::unique_ptr<Backend> make_cpu_backend(Precision precision, int threads) {
+  if (threads < 0) fail(Error::Code::argument, "cpu_threads is {}; 0 (all cores) or more is wanted", threads);
+  switch (precision) {
+    case Precision::automatic:
+      precision = cpu::is_bf16_fast() ? Precision::bf16 : Precision::f32;
+      break;
+    case Precision::f16:
+      fail(Error::Code::unsupported, "the CPU runs in f32 or bf16, not in f16");
+    case Precision::f32:
+    case Precision::bf16:
+      break;
+  }
+  return std::make_unique<CpuBackend>(precision, threads);
+}
+
+std::unique_ptr<Backend> make_backend(const Options& options) {
+  if (options.device == Device::cuda) {
+    fail(Error::Code::unsupported, "device cuda: this version of vistazo runs models on the CPU only; use cpu or auto");
+  }
+  return make_cpu_backend(options.precision, options.cpu_threads);
+}
+
+}  // namespace vistazo

@@ -1,0 +1,41 @@
+#pragma once
+
+#include <vistazo/detector.h>
+
+#include <span>
+
+#include "engine/model.h"
+#include "engine/preprocess.h"
+
+namespace vistazo {
+
+struct Selection {
+  float min_score = 0;
+  int max_detections = 0;
+  float nms_iou = 0;  // 0: none
+};
+
+// Scores the (queries x classes) logits, takes the best, and puts their boxes into pixels of the image, clipped.
+// A query may be found more than once, with different classes: each pair is a candidate of its own.
+class PostProcessor {
+ public:
+  // Appends to `out`, best first; equal scores in the order of query, then class. Candidates whose box is empty after
+  // clipping, or not finite, are dropped.
+  void run(std::span<const float> logits, std::span<const float> boxes, int classes, const Placement& placement,
+           GridSize image, const Selection& selection, Detections& out);
+
+ private:
+  struct Candidate {
+    float logit;
+    int index;  // query * classes + class
+  };
+  std::vector<Candidate> candidates_;  // kept, so that a steady stream of images allocates nothing
+};
+
+// Intersection over union; 0 for empty boxes.
+float box_iou(const Box& a, const Box& b);
+
+// Class-wise greedy non-maximum suppression, in place: drops what overlaps a better box of its class by more than iou.
+void suppress_overlaps(Detections& detections, float iou);
+
+}  // namespace vistazo

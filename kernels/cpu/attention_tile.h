@@ -1,0 +1,37 @@
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+
+#include "kernels/base/dtype.h"
+
+// What the launcher in attention.cpp hands to a code path: a run of query rows of one (batch entry, head) pair, to be
+// attended to all keys of that pair. A row's result depends on nothing but its own values and the keys, so a caller may
+// cut the queries as it likes.
+namespace vistazo::cpu {
+
+struct AttentionTile {
+  const void *q, *k, *v;  // row 0 of each: head_dim, head_dim and value_dim elements
+  void* out;              // row 0: value_dim elements
+  std::int64_t q_row_stride, k_row_stride, v_row_stride, out_row_stride;  // in elements
+  int queries;                                                            // at most the path's largest tile
+  int keys;
+  int head_dim, value_dim;
+  float scale;
+  void* scratch;  // the path's scratch bytes, aligned to 64
+};
+
+// Every path: the most query rows of a tile, the scratch that one needs, and the kernel.
+
+// Highway: any processor. Sums and products in f32 for both dtypes.
+inline constexpr int kSimdTileQueries = 96;
+std::size_t attention_simd_scratch_bytes(int head_dim, int value_dim, DType dtype);
+void attention_simd(const AttentionTile& tile, DType dtype);
+
+// Intel AMX with AVX512-BF16, bf16 only. Asks the kernel for the use of the tile registers, once for the process.
+inline constexpr int kAmxTileQueries = 512;
+bool is_amx_available();
+std::size_t attention_amx_scratch_bytes(int head_dim, int value_dim);
+void attention_amx(const AttentionTile& tile, DType dtype);
+
+}  // namespace vistazo::cpu

@@ -1,0 +1,148 @@
+#include "kernels/cpu/onednn.h"
+
+#include <omp.h>
+
+#include <array>
+#include <utility>
+
+#include "kernels/base/error.h"
+
+namespace vistazo::cpu::onednn {
+
+const dnnl::engine& engine() {
+  static const dnnl::engine cpu(dnnl::engine::kind::cpu, 0);
+  return cpu;
+}
+
+dnnl::stream& thread_stream() {
+  thread_local dnnl::stream stream(engine());
+  return stream;
+}
+
+dnnl::memory::data_type data_type_of(DType dtype) {
+  if (dtype == DType::f32) return dnnl::memory::data_type::f32;
+  if (dtype == DType::bf16) return dnnl::memory::data_type::bf16;
+  fail(Error::Code::unsupported, "matrix product: dtype {}; f32 or bf16 is needed", name_of(dtype));
+}
+
+void append_activation(dnnl::post_ops& post_ops, Activation activation) {
+  switch (activation) {
+    case Activation::none:
+      return;
+    case Activation::relu:
+      return post_ops.append_eltwise(1.0f, dnnl::algorithm::eltwise_relu, 0.0f, 0.0f);
+    case Activation::silu:  // x * sigmoid(alpha x)
+      return post_ops.append_eltwise(1.0f, dnnl::algorithm::eltwise_swish, 1.0f, 0.0f);
+    case Activation::gelu:
+      return post_ops.append_eltwise(1.0f, dnnl::algorithm::eltwise_gelu_erf, 0.0f, 0.0f);
+  }
+}
+
+dnnl::primitive_attr attributes_of(const dnnl::post_ops& post_ops) {
+  dnnl::primitive_attr attributes;
+  attributes.set_post_ops(post_ops);
+  attributes.set_scratchpad_mode(dnnl::scratchpad_mode::user);
+  return attributes;
+}
+
+bool is_reference(const std::string& implementation) {
+  return implementation.find("ref") != std::string::npos;
+}
+
+TeamSize::TeamSize(int threads) : previous_(omp_get_max_threads()) {
+  if (threads != previous_) omp_set_num_threads(threads);
+}
+
+TeamSize::~TeamSize() {
+  if (omp_get_max_threads() != previous_) omp_set_num_threads(previous_);
+}
+
+int team_size(int pool_threads) {
+  return omp_in_parallel() ? 1 : pool_threads;
+}
+
+PreparedPrimitive::PreparedPrimitive(const dnnl::primitive& primitive, const dnnl::memory& weights,
+                                     const dnnl::memory& bias)
+    : primitive_(primitive), weights_(weights), bias_(bias) {
+  const_dnnl_primitive_desc_t description = primitive.get_primitive_desc();
+  const auto desc_of = [&](dnnl_query_t what) {
+    return dnnl::memory::desc(*dnnl_primitive_desc_query_md(description, what, 0));
+  };
+  source_desc_ = desc_of(dnnl_query_src_md);
+  destination_desc_ = desc_of(dnnl_query_dst_md);
+  scratchpad_desc_ = desc_of(dnnl_query_scratchpad_md);
+  const char* name = nullptr;
+  dnnl::error::wrap_c_api(dnnl_primitive_desc_query(description, dnnl_query_impl_info_str, 0, &name),
+                          "the name of a primitive's implementation");
+  implementation_ = name;
+}
+
+std::unique_ptr<PreparedPrimitive::Operands> PreparedPrimitive::take_operands() const {
+  {
+    const std::lock_guard lock(mutex_);
+    if (!idle_.empty()) {
+      auto operands = std::move(idle_.back());
+      idle_.pop_back();
+      return operands;
+    }
+  }
+  auto operands = std::make_unique<Operands>();
+  operands->source = dnnl::memory(source_desc_, engine(), DNNL_MEMORY_NONE);
+  operands->destination = dnnl::memory(destination_desc_, engine(), DNNL_MEMORY_NONE);
+  operands->scratchpad_bytes = AlignedBuffer(scratchpad_desc_.get_size());
+  operands->scratchpad = dnnl::memory(scratchpad_desc_, engine(), operands->scratchpad_bytes.data());
+  return operands;
+}
+
+void PreparedPrimitive::return_operands(std::unique_ptr<Operands> operands) const {
+  const std::lock_guard lock(mutex_);
+  idle_.push_back(std::move(operands));
+}
+
+void PreparedPrimitive::run(const void* source, void* destination) const {
+  auto operands = take_operands();
+  operands->source.set_data_handle(const_cast<void*>(source));
+  operands->destination.set_data_handle(destination);
+  // The C interface takes an array where the C++ one builds a map in each call.
+  std::array<dnnl_exec_arg_t, 5> arguments{{{DNNL_ARG_SRC, operands->source.get()},
+                                            {DNNL_ARG_WEIGHTS, weights_.get()},
+                                            {DNNL_ARG_DST, operands->destination.get()},
+                                            {DNNL_ARG_SCRATCHPAD, operands->scratchpad.get()},
+                                            {DNNL_ARG_BIAS, bias_ ? bias_.get() : nullptr}}};
+  const int count = bias_ ? 5 : 4;
+  const dnnl_status_t status = dnnl_primitive_execute(primitive_.get(), thread_stream().get(), count, arguments.data());
+  return_operands(std::move(operands));
+  if (status != dnnl_success) {
+    fail(Error::Code::device, "oneDNN: {} failed with status {}", implementation_, static_cast<int>(status));
+  }
+}
+
+AlignedBuffer BufferList::take(std::size_t bytes) {
+  AlignedBuffer buffer;
+  {
+    const std::lock_guard lock(mutex_);
+    if (!idle_.empty()) {
+      buffer = std::move(idle_.back());
+      idle_.pop_back();
+    }
+  }
+  if (buffer.size() < bytes) buffer = AlignedBuffer(bytes);
+  return buffer;
+}
+
+void BufferList::give_back(AlignedBuffer buffer) {
+  const std::lock_guard lock(mutex_);
+  idle_.push_back(std::move(buffer));
+}
+
+dnnl::memory pack(const float* values, const dnnl::memory::desc& plain, const dnnl::memory::desc& desc,
+                  AlignedBuffer& keep) {
+  const dnnl::memory source(plain, engine(), const_cast<float*>(values));
+  keep = AlignedBuffer(desc.get_size());
+  dnnl::memory packed(desc, engine(), keep.data());
+  dnnl::reorder(source, packed).execute(thread_stream(), const_cast<dnnl::memory&>(source), packed);
+  thread_stream().wait();
+  return packed;
+}
+
+}  // namespace vistazo::cpu::onednn

@@ -1,0 +1,167 @@
+// Copies of rows by index arithmetic. All three are limited by memory: the work per byte is an address and, for bf16
+// output, a conversion.
+//
+// patches: a task owns a row of patches of one image, so that the `patch` lines of each channel that it reads stay in
+// the second-level cache while their patches are written one after the other. The task of a window's first row also
+// clears the window's prefix rows.
+// windows_to_grid: a task owns a row of patches. gather_rows: a task owns a chunk of output rows.
+#include "kernels/rows.h"
+
+#include <algorithm>
+#include <cstddef>
+#include <cstring>
+
+#include "kernels/base/error.h"
+#include "kernels/cpu/thread_pool.h"
+
+#undef HWY_TARGET_INCLUDE
+#define HWY_TARGET_INCLUDE "kernels/cpu/rows.cpp"
+// clang-format off
+#include "hwy/foreach_target.h"
+// clang-format on
+#include "hwy/highway.h"
+#include "kernels/cpu/bf16-inl.h"
+
+HWY_BEFORE_NAMESPACE();
+namespace vistazo::cpu::HWY_NAMESPACE {
+
+// Copies `count` values, converting to T. A run is a patch's width, mostly 14 or 16: the last vector overlaps the one
+// before it instead of leaving a scalar tail.
+template <typename T>
+HWY_INLINE void copy_run(const float* HWY_RESTRICT from, T* HWY_RESTRICT to, int count) {
+  const hn::CappedTag<float, 8> d;
+  const int lanes = static_cast<int>(hn::Lanes(d));
+  if (count < lanes) {
+    const hn::CappedTag<float, 1> one;
+    for (int i = 0; i < count; ++i) store_f32(one, load_f32(one, from + i), to + i);
+    return;
+  }
+  for (int i = 0; i + lanes < count; i += lanes) store_f32(d, load_f32(d, from + i), to + i);
+  store_f32(d, load_f32(d, from + count - lanes), to + count - lanes);
+}
+
+template <typename T>
+void patch_row(const PatchesArgs& args, std::int64_t batch, int grid_y) {
+  const WindowGrid& grid = args.grid;
+  const int window_height = grid.height / grid.windows, window_width = grid.width / grid.windows;
+  const std::int64_t image_width = std::int64_t{grid.width} * args.patch;
+  const std::int64_t plane = image_width * grid.height * args.patch;
+  const std::int64_t cols = std::int64_t{args.channels} * args.patch * args.patch;
+  const float* pixels = args.pixels + batch * args.channels * plane + grid_y * args.patch * image_width;
+  T* image_rows = static_cast<T*>(args.y) + batch * grid.tokens() * cols;
+
+  for (int window_x = 0; window_x < grid.windows; ++window_x) {
+    const std::int64_t window = grid_y / window_height * grid.windows + window_x;
+    T* window_rows = image_rows + window * grid.window_tokens() * cols;
+    if (grid_y % window_height == 0) std::fill_n(window_rows, grid.prefix * cols, T{0});
+    T* to = window_rows + (grid.prefix + std::int64_t{grid_y % window_height} * window_width) * cols;
+    for (int x = 0; x < window_width; ++x) {
+      const float* patch = pixels + (std::int64_t{window_x} * window_width + x) * args.patch;
+      for (int channel = 0; channel < args.channels; ++channel) {
+        for (int line = 0; line < args.patch; ++line, to += args.patch) {
+          copy_run(patch + channel * plane + line * image_width, to, args.patch);
+        }
+      }
+    }
+  }
+}
+
+void patch_row_f32(const PatchesArgs& args, std::int64_t batch, int grid_y) {
+  patch_row<float>(args, batch, grid_y);
+}
+
+void patch_row_bf16(const PatchesArgs& args, std::int64_t batch, int grid_y) {
+  patch_row<std::uint16_t>(args, batch, grid_y);
+}
+
+}  // namespace vistazo::cpu::HWY_NAMESPACE
+HWY_AFTER_NAMESPACE();
+
+#if HWY_ONCE
+namespace vistazo::cpu {
+
+HWY_EXPORT(patch_row_f32);
+HWY_EXPORT(patch_row_bf16);
+
+namespace {
+
+void check_grid(const char* name, const WindowGrid& grid) {
+  if (grid.windows < 1 || grid.height < 1 || grid.width < 1 || grid.prefix < 0 || grid.height % grid.windows != 0 ||
+      grid.width % grid.windows != 0) {
+    fail(Error::Code::argument, "{}: a grid of {} x {} patches with prefix {} cannot be cut into {} x {} windows", name,
+         grid.height, grid.width, grid.prefix, grid.windows, grid.windows);
+  }
+}
+
+std::size_t element_bytes(const char* name, DType dtype) {
+  const std::size_t bytes = size_of(dtype);
+  if (bytes != 2 && bytes != 4) {
+    fail(Error::Code::unsupported, "{}: dtype {} has {} bytes; 2 or 4 are wanted", name, name_of(dtype), bytes);
+  }
+  return bytes;
+}
+
+}  // namespace
+
+void patches(const PatchesArgs& args, const ThreadPool& pool) {
+  check_grid("patches", args.grid);
+  if (args.batch < 0 || args.channels < 1 || args.patch < 1) {
+    fail(Error::Code::argument, "patches: batch {}, channels {}, patch {}", args.batch, args.channels, args.patch);
+  }
+  if (args.y_dtype != DType::f32 && args.y_dtype != DType::bf16) {
+    fail(Error::Code::unsupported, "patches: rows of {}; f32 or bf16 are wanted", name_of(args.y_dtype));
+  }
+  const auto row =
+      args.y_dtype == DType::f32 ? HWY_DYNAMIC_DISPATCH(patch_row_f32) : HWY_DYNAMIC_DISPATCH(patch_row_bf16);
+  pool.for_each(std::int64_t{args.batch} * args.grid.height, [&](std::int64_t item, int) {
+    row(args, item / args.grid.height, static_cast<int>(item % args.grid.height));
+  });
+}
+
+void windows_to_grid(const WindowsToGridArgs& args, const ThreadPool& pool) {
+  check_grid("windows_to_grid", args.grid);
+  const std::size_t element = element_bytes("windows_to_grid", args.dtype);
+  if (args.batch < 0 || args.cols < 1 || args.y_row_stride < args.cols) {
+    fail(Error::Code::argument, "windows_to_grid: batch {}, cols {}, y_row_stride {}", args.batch, args.cols,
+         args.y_row_stride);
+  }
+  const WindowGrid& grid = args.grid;
+  const int window_height = grid.height / grid.windows, window_width = grid.width / grid.windows;
+  const std::size_t x_row_bytes = args.cols * element, y_row_bytes = args.y_row_stride * element;
+  pool.for_each(std::int64_t{args.batch} * grid.height, [&](std::int64_t item, int) {
+    const std::int64_t batch = item / grid.height, grid_y = item % grid.height;
+    auto* to = static_cast<std::byte*>(args.y) + item * grid.width * y_row_bytes;
+    for (int grid_x = 0; grid_x < grid.width; ++grid_x, to += y_row_bytes) {
+      const std::int64_t window = grid_y / window_height * grid.windows + grid_x / window_width;
+      const std::int64_t token =
+          window * grid.window_tokens() + grid.prefix + grid_y % window_height * window_width + grid_x % window_width;
+      std::memcpy(to, static_cast<const std::byte*>(args.x) + (batch * grid.tokens() + token) * x_row_bytes,
+                  x_row_bytes);
+    }
+  });
+}
+
+void gather_rows(const GatherRowsArgs& args, const ThreadPool& pool) {
+  const std::size_t row_bytes = args.cols * element_bytes("gather_rows", args.dtype);
+  if (args.batch < 0 || args.x_rows < 1 || args.rows < 0 || args.cols < 1) {
+    fail(Error::Code::argument, "gather_rows: batch {}, x_rows {}, rows {}, cols {}", args.batch, args.x_rows,
+         args.rows, args.cols);
+  }
+  const std::int64_t total = std::int64_t{args.batch} * args.rows;
+  for (std::int64_t row = 0; row < total; ++row) {
+    if (args.index[row] < 0 || args.index[row] >= args.x_rows) {
+      fail(Error::Code::argument, "gather_rows: index[{}] is {}; x has {} rows", row, args.index[row], args.x_rows);
+    }
+  }
+  constexpr std::int64_t kChunk = 64;  // rows of a task: some 64 KB, worth waking a thread for
+  pool.for_each((total + kChunk - 1) / kChunk, [&](std::int64_t chunk, int) {
+    for (std::int64_t row = chunk * kChunk; row < std::min(total, (chunk + 1) * kChunk); ++row) {
+      const std::int64_t from = (args.shared ? 0 : row / args.rows * args.x_rows) + args.index[row];
+      std::memcpy(static_cast<std::byte*>(args.y) + row * row_bytes,
+                  static_cast<const std::byte*>(args.x) + from * row_bytes, row_bytes);
+    }
+  });
+}
+
+}  // namespace vistazo::cpu
+#endif

@@ -1,0 +1,59 @@
+#include "models/conv_blocks.h"
+
+#include <fmt/format.h>
+
+namespace vistazo {
+
+ConvNorm read_conv_norm(const WeightCursor& w, const ConvBlockNames& names, const ConvolutionShape& shape, float eps,
+                        Activation activation) {
+  return {.conv = w.convolution("conv", shape),
+          .norm = w.norm(names.norm, shape.out_channels, eps),
+          .activation = activation};
+}
+
+void run_conv_norm(Ops& ops, const ConvNorm& block, const Tensor& x, const Tensor& y) {
+  const auto released = ops.scope();
+  ops.layer_norm_into(ops.convolution(x, block.conv), block.norm, y, block.activation);
+}
+
+C2f read_c2f(const WeightCursor& w, const ConvBlockNames& names, const C2fConfig& c) {
+  const WeightCursor first = w.child(names.conv1), last = w.child(names.conv2);
+  C2f block{.conv1 = first.pointwise("conv", c.in, 2 * c.hidden),
+            .conv2 = last.pointwise("conv", (2 + c.blocks) * c.hidden, c.out),
+            .norm1 = first.norm(names.norm, 2 * c.hidden, c.norm_eps),
+            .norm2 = last.norm(names.norm, c.out, c.norm_eps),
+            .blocks = {},
+            .hidden = c.hidden,
+            .activation = c.activation};
+  const ConvolutionShape shape{c.hidden, c.hidden, 3, 3, 1, 1};
+  for (int i = 0; i < c.blocks; ++i) {
+    const WeightCursor b = w.child(fmt::format("{}.{}", names.blocks, i));
+    block.blocks.push_back({read_conv_norm(b.child(names.conv1), names, shape, c.norm_eps, c.activation),
+                            read_conv_norm(b.child(names.conv2), names, shape, c.norm_eps, c.activation)});
+  }
+  return block;
+}
+
+Tensor run_c2f(Ops& ops, const C2f& block, const Tensor& x) {
+  const std::int64_t batch = x.shape[0], height = x.shape[1], width = x.shape[2];
+  const int hidden = block.hidden, parts = 2 + static_cast<int>(block.blocks.size());
+  Tensor out = ops.empty({batch, height, width, block.conv2.out}, ops.dtype());
+  const auto released = ops.scope();
+  const Tensor all = ops.empty({batch, height, width, parts * hidden}, ops.dtype());
+  {
+    const auto inner = ops.scope();
+    ops.layer_norm_into(ops.linear(x, block.conv1), block.norm1, all.columns(0, 2 * hidden), block.activation);
+  }
+  for (int i = 0; i + 2 < parts; ++i) {
+    const auto inner = ops.scope();
+    const C2f::Bottleneck& b = block.blocks[static_cast<std::size_t>(i)];
+    const Tensor input = ops.cast(all.columns((1 + i) * hidden, (2 + i) * hidden), ops.dtype());
+    const Tensor middle = ops.empty(input.shape, ops.dtype());
+    run_conv_norm(ops, b.first, input, middle);
+    run_conv_norm(ops, b.second, middle, all.columns((2 + i) * hidden, (3 + i) * hidden));
+  }
+  ops.layer_norm_into(ops.linear(all, block.conv2), block.norm2, out, block.activation);
+  return out;
+}
+
+}  // namespace vistazo

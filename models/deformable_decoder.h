@@ -1,0 +1,62 @@
+#pragma once
+
+#include <span>
+#include <string_view>
+#include <vector>
+
+#include "engine/ops.h"
+#include "engine/weight_cursor.h"
+
+// The post-norm decoder of Deformable DETR (Zhu et al. 2021, arXiv:2010.04159) with box references, and the small heads
+// around it.
+namespace vistazo {
+
+// Linear layers with ReLU in between.
+using Mlp = std::vector<Linear>;
+
+// w.layers.0, w.layers.1, ...: `layers` of them, `hidden` wide, into `out`.
+Mlp read_mlp(const WeightCursor& w, int in, int hidden, int out, int layers);
+Tensor run_mlp(Ops& ops, const Mlp& mlp, const Tensor& x);      // -> dtype()
+Tensor run_mlp_f32(Ops& ops, const Mlp& mlp, const Tensor& x);  // the last layer -> f32
+
+struct DecoderConfig {
+  int dim = 0;
+  int layers = 0;
+  int self_heads = 0, cross_heads = 0;
+  int levels = 0, points = 0;
+  int ffn_dim = 0;
+  float norm_eps = 0;
+  Activation activation = Activation::relu;
+};
+
+// The names that differ between the dialects of a checkpoint.
+struct DecoderLayerNames {
+  std::string_view self_out;             // of the self-attention: "o_proj", "out_proj"
+  std::string_view norm1, norm2, norm3;  // behind self-attention, cross-attention, feed-forward
+  std::string_view fc1, fc2;
+};
+
+struct DecoderLayer {
+  Linear query_key, value, self_out;  // of the self-attention
+  Linear offset_logits, cross_out;    // of the deformable cross-attention; its values: DeformableDecoder::values
+  Linear fc1, fc2;
+  Norm norm1, norm2, norm3;
+};
+
+struct DeformableDecoder {
+  std::vector<DecoderLayer> layers;
+  Linear values;  // the value projections of all layers side by side: one product over the feature map
+  Norm norm;
+  Mlp position_head;
+};
+
+// layers: at <decoder>.layers. The self-attention is read as q_proj, k_proj, v_proj, or as PyTorch's in_proj.
+DeformableDecoder read_deformable_decoder(const WeightCursor& w, std::string_view norm_name,
+                                          const DecoderLayerNames& names, const DecoderConfig& c);
+
+// queries (B, Q, D) f32, updated in place; reference (B, Q, 4) f32; memory (B, sum of areas, D), dtype()
+// -> (B, Q, D), dtype(), behind the last norm. The references stay the same for all layers.
+Tensor run_deformable_decoder(Ops& ops, const DeformableDecoder& decoder, const DecoderConfig& c, const Tensor& queries,
+                              const Tensor& reference, const Tensor& memory, std::span<const GridSize> levels);
+
+}  // namespace vistazo

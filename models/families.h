@@ -1,0 +1,12 @@
+#pragma once
+
+#include <memory>
+
+#include "engine/model.h"
+
+// One function a family. registry.cpp is the only caller.
+namespace vistazo {
+
+std::unique_ptr<Model> make_rf_detr(const ConfigReader& config, WeightReader& reader);
+
+}  // namespace vistazo

@@ -1,0 +1,40 @@
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <array>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "engine/weight_cursor.h"
+#include "models/families.h"
+#include "weights/config_reader.h"
+
+namespace vistazo {
+namespace {
+
+struct Family {
+  std::string_view model_type;  // as config.json calls it
+  std::unique_ptr<Model> (*make)(const ConfigReader&, WeightReader&);
+};
+
+constexpr std::array kFamilies{
+    Family{"rf_detr", make_rf_detr},
+};
+
+}  // namespace
+
+std::unique_ptr<Model> make_model(const ConfigReader& config, WeightReader& weights) {
+  const std::string type = config.string("model_type", "");
+  const auto family = std::ranges::find(kFamilies, type, &Family::model_type);
+  if (family == kFamilies.end()) {
+    std::vector<std::string_view> known;
+    for (const Family& f : kFamilies) known.push_back(f.model_type);
+    config.refuse("model_type", fmt::format("one of: {}", fmt::join(known, ", ")));
+  }
+  std::unique_ptr<Model> model = family->make(config, weights);
+  weights.require_all_read();
+  return model;
+}
+
+}  // namespace vistazo

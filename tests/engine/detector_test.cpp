@@ -1,0 +1,169 @@
+#include <doctest/doctest.h>
+#include <vistazo/detector.h>
+
+#include <filesystem>
+#include <fstream>
+#include <random>
+#include <string>
+#include <thread>
+
+#include "tests/support/buffers.h"
+#include "tests/support/temporary_folder.h"
+
+namespace vistazo {
+namespace {
+
+const std::filesystem::path kConfig = std::filesystem::path(VISTAZO_TEST_DATA) / "models/w2_original/config.json";
+
+Options cpu_options(Precision precision = Precision::f32) {
+  Options options;
+  options.device = Device::cpu;
+  options.precision = precision;
+  options.min_score = 0.0f;
+  return options;
+}
+
+struct Picture {
+  Picture(int w, int h, unsigned seed) : width(w), height(h), bytes(static_cast<std::size_t>(3 * w * h)) {
+    std::mt19937 random(seed);
+    for (std::uint8_t& b : bytes) b = static_cast<std::uint8_t>(random());
+  }
+  Image view() const { return {bytes.data(), width, height, 3 * width, PixelFormat::rgb8}; }
+
+  int width, height;
+  std::vector<std::uint8_t> bytes;
+};
+
+bool are_equal(const Detections& a, const Detections& b, float tolerance) {
+  if (a.size() != b.size()) return false;
+  for (std::size_t i = 0; i < a.size(); ++i) {
+    const float shift = std::abs(a[i].box.x0 - b[i].box.x0) + std::abs(a[i].box.y1 - b[i].box.y1);
+    if (a[i].class_id != b[i].class_id || std::abs(a[i].score - b[i].score) > tolerance || shift > 100 * tolerance) {
+      return false;
+    }
+  }
+  return true;
+}
+
+TEST_CASE("a batch of images gives what each gives alone, whatever their sizes and the batch's") {
+  Options options = cpu_options();
+  const Detector one = Detector::with_random_weights(kConfig, options);
+  options.max_batch = 2;
+  const Detector two = Detector::with_random_weights(kConfig, options);
+  std::vector<Picture> pictures;
+  std::vector<Image> images;
+  for (unsigned i = 0; i < 5; ++i) pictures.emplace_back(40 + 13 * static_cast<int>(i), 90, i);
+  for (const Picture& p : pictures) images.push_back(p.view());
+  const auto together = one.detect_batch(images), in_pairs = two.detect_batch(images);
+  for (std::size_t i = 0; i < images.size(); ++i) {
+    const Detections alone = one.detect(images[i]);
+    CHECK(alone.size() > 0);
+    CHECK(are_equal(alone, together[i], 1e-5f));
+    CHECK(are_equal(alone, in_pairs[i], 1e-5f));
+    CHECK(are_equal(alone, one.detect(images[i]), 0.0f));
+  }
+}
+
+TEST_CASE("pixel formats and strides of one picture agree") {
+  const Detector detector = Detector::with_random_weights(kConfig, cpu_options());
+  const Picture rgb(33, 21, 7);
+  std::vector<std::uint8_t> bgr(21 * 128, 0xEE), upside_down(rgb.bytes.size());
+  for (int y = 0; y < 21; ++y) {
+    for (int x = 0; x < 33; ++x) {
+      for (int c = 0; c < 3; ++c) {
+        const std::uint8_t value = rgb.bytes[static_cast<std::size_t>((y * 33 + x) * 3 + c)];
+        bgr[static_cast<std::size_t>(y * 128 + x * 3 + 2 - c)] = value;
+        upside_down[static_cast<std::size_t>(((20 - y) * 33 + x) * 3 + c)] = value;
+      }
+    }
+  }
+  const Detections expected = detector.detect(rgb.view());
+  CHECK(are_equal(expected, detector.detect({bgr.data(), 33, 21, 128, PixelFormat::bgr8}), 0.0f));
+  CHECK(are_equal(expected, detector.detect({upside_down.data() + 20 * 99, 33, 21, -99, PixelFormat::rgb8}), 0.0f));
+}
+
+TEST_CASE("threads may share a detector") {
+  const Detector detector = Detector::with_random_weights(kConfig, cpu_options());
+  const Picture picture(64, 48, 3);
+  const Detections expected = detector.detect(picture.view());
+  std::vector<Detections> found(4);
+  std::vector<std::thread> threads;
+  for (Detections& f : found) {
+    threads.emplace_back([&] {
+      for (int i = 0; i < 5; ++i) f = detector.detect(picture.view());
+    });
+  }
+  for (std::thread& t : threads) t.join();
+  for (const Detections& f : found) CHECK(are_equal(expected, f, 1e-5f));
+}
+
+TEST_CASE("options select detections") {
+  Options options = cpu_options();
+  const Picture picture(64, 48, 5);
+  const Detections all = Detector::with_random_weights(kConfig, options).detect(picture.view());
+  options.max_detections = 3;
+  const Detections best = Detector::with_random_weights(kConfig, options).detect(picture.view());
+  REQUIRE(best.size() == 3);
+  CHECK(are_equal(best, Detections(all.begin(), all.begin() + 3), 0.0f));
+  options.min_score = all[1].score - 1e-6f;
+  for (const Detection& d : Detector::with_random_weights(kConfig, options).detect(picture.view())) {
+    CHECK(d.score >= options.min_score);
+  }
+}
+
+TEST_CASE("sizes may change between calls, and cost is linear in the pixels' bytes or known beforehand") {
+  const Detector detector = Detector::with_random_weights(kConfig, cpu_options());
+  const int multiple = detector.info().height_multiple;
+  const std::size_t first = detector.cost(1, 4 * multiple, 4 * multiple).peak_scratch_bytes;
+  const std::size_t batch = detector.cost(8, 4 * multiple, 4 * multiple).peak_scratch_bytes;
+  CHECK(batch > 4 * first);
+  CHECK(batch < 9 * first);
+  for (const int side : {4, 6, 4, 8}) {
+    const int height = side * multiple, width = 4 * multiple;
+    const auto pixels = testing::random_floats(static_cast<std::size_t>(3 * height * width), 11);
+    const RawOutputs once = detector.forward(pixels, 1, height, width);
+    CHECK(once.boxes.size() == static_cast<std::size_t>(4 * detector.info().queries));
+    CHECK(once.logits == detector.forward(pixels, 1, height, width).logits);
+  }
+}
+
+TEST_CASE("wrong arguments are refused before any work") {
+  const Detector detector = Detector::with_random_weights(kConfig, cpu_options());
+  const Picture picture(8, 8, 1);
+  CHECK_THROWS_AS(detector.detect({nullptr, 8, 8, 24}), Error);
+  CHECK_THROWS_AS(detector.detect({picture.bytes.data(), 0, 8, 24}), Error);
+  CHECK_THROWS_WITH(detector.detect_batch(std::vector<Image>{picture.view(), {picture.bytes.data(), 8, 8, 20}}),
+                    "detect_batch: image 1: row_bytes 20 is less than 3 * width 8");
+  const std::vector<float> pixels(3 * 33 * 32);
+  CHECK_THROWS_AS(detector.forward(pixels, 1, 33, 32), Error);
+  CHECK_THROWS_AS(detector.forward(pixels, 1, 32, 32), Error);
+  CHECK_THROWS_AS(detector.cost(0, 32, 32), Error);
+  Options options = cpu_options();
+  options.max_batch = 0;
+  CHECK_THROWS_WITH(Detector::with_random_weights(kConfig, options), "Options: max_batch is 0; 1 or more is wanted");
+  options = cpu_options();
+  options.cpu_threads = -1;
+  CHECK_THROWS_AS(Detector::with_random_weights(kConfig, options), Error);
+}
+
+TEST_CASE("a folder that is no model says what is missing") {
+  const testing::TemporaryFolder folder;
+  const auto message = [](const std::filesystem::path& path) -> std::string {
+    try {
+      Detector::load(path, cpu_options());
+      return "";
+    } catch (const Error& error) {
+      return error.what();
+    }
+  };
+  CHECK(message(folder.path() / "nowhere").find("nowhere") != std::string::npos);
+  CHECK(message(folder.path()).find("config.json") != std::string::npos);
+  std::filesystem::copy_file(kConfig, folder.path() / "config.json");
+  CHECK(message(folder.path()).find("model.safetensors") != std::string::npos);
+  std::ofstream(folder.path() / "config.json") << R"({"model_type": "yolo"})";
+  std::ofstream(folder.path() / "model.safetensors");
+  CHECK(message(folder.path()).find("model") != std::string::npos);
+}
+
+}  // namespace
+}  // namespace vistazo

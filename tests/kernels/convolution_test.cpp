@@ -1,0 +1,187 @@
+#include "kernels/cpu/convolution.h"
+
+#include <doctest/doctest.h>
+
+#include <string>
+#include <thread>
+
+#include "kernels/base/error.h"
+#include "kernels/cpu/thread_pool.h"
+#include "tests/reference/convolution.h"
+#include "tests/support/buffers.h"
+
+namespace vistazo {
+namespace {
+
+using cpu::PackedConvolution;
+using testing::GuardedBuffer;
+using testing::random_floats;
+using testing::relative_error;
+
+struct Case {
+  ConvolutionShape shape;
+  int batch, height, width;
+  DType dtype = DType::f32, y_dtype = DType::f32;
+  Activation activation = Activation::none;
+  bool has_bias = true;
+  int threads = 2;
+};
+
+std::size_t product(std::initializer_list<int> factors) {
+  std::size_t result = 1;
+  for (const int factor : factors) result *= static_cast<std::size_t>(factor);
+  return result;
+}
+
+void check(const Case& c) {
+  const ConvolutionShape& s = c.shape;
+  CAPTURE(s.in_channels);
+  CAPTURE(s.out_channels);
+  CAPTURE(s.kernel_height);
+  CAPTURE(s.stride);
+  CAPTURE(s.padding);
+  CAPTURE(s.groups);
+  CAPTURE(c.height);
+  CAPTURE(c.width);
+  CAPTURE(std::string(name_of(c.dtype)));
+  CAPTURE(std::string(name_of(c.y_dtype)));
+  CAPTURE(static_cast<int>(c.activation));
+  const auto values = random_floats(product({c.batch, c.height, c.width, s.in_channels}), 1);
+  const auto weight = random_floats(
+      product({s.out_channels, s.in_channels / s.groups, s.kernel_height, s.kernel_width}), 2, 0.0f, 0.1f);
+  const auto bias = c.has_bias ? random_floats(product({s.out_channels}), 3) : std::vector<float>();
+  std::unique_ptr<PackedConvolution> convolution;
+  try {
+    convolution = std::make_unique<PackedConvolution>(weight.data(), c.has_bias ? bias.data() : nullptr, s, c.dtype);
+  } catch (const Error& error) {
+    REQUIRE(error.code == Error::Code::unsupported);
+    REQUIRE(c.dtype == DType::bf16);
+    return;
+  }
+  GuardedBuffer x(values, c.dtype);
+  const auto x_rounded = x.floats(), weight_rounded = GuardedBuffer(weight, c.dtype).floats();
+  const auto expected =
+      reference::convolution<double>(x_rounded, weight_rounded, bias, s, c.batch, c.height, c.width, c.activation);
+  const auto plain =
+      reference::convolution<float>(x_rounded, weight_rounded, bias, s, c.batch, c.height, c.width, c.activation);
+  GuardedBuffer y(expected.size(), c.y_dtype);
+  convolution->run({.x = x.data(),
+                    .y = y.data(),
+                    .batch = c.batch,
+                    .height = c.height,
+                    .width = c.width,
+                    .y_dtype = c.y_dtype,
+                    .activation = c.activation},
+                   ThreadPool(c.threads));
+  // As for linear: twice the plain f32 loop's error, one rounding of the output, 4e-7 for oneDNN's erf and exp.
+  const double tolerance = 2 * relative_error(plain, expected) + (c.y_dtype == DType::bf16 ? 0x1p-8 : 0x1p-23) + 4e-7;
+  CHECK(relative_error(y.floats(), expected) <= tolerance);
+  CHECK(x.is_guard_intact());
+  CHECK(y.is_guard_intact());
+}
+
+TEST_CASE("convolution: kernels, strides, paddings and groups") {
+  const ConvolutionShape shapes[] = {
+      {.in_channels = 32, .out_channels = 32, .kernel_height = 3, .kernel_width = 3, .padding = 1},
+      {.in_channels = 17, .out_channels = 19, .kernel_height = 3, .kernel_width = 3, .stride = 2, .padding = 1},
+      {.in_channels = 65, .out_channels = 3, .kernel_height = 1, .kernel_width = 1},
+      {.in_channels = 1, .out_channels = 1, .kernel_height = 5, .kernel_width = 3, .padding = 2},
+      {.in_channels = 3, .out_channels = 40, .kernel_height = 4, .kernel_width = 4, .stride = 4},
+      {.in_channels = 33, .out_channels = 33, .kernel_height = 3, .kernel_width = 3, .padding = 1, .groups = 33},
+      {.in_channels = 12, .out_channels = 20, .kernel_height = 3, .kernel_width = 3, .padding = 1, .groups = 4},
+      {.in_channels = 32, .out_channels = 64, .kernel_height = 3, .kernel_width = 3, .padding = 1, .groups = 2},
+  };
+  for (const DType dtype : {DType::f32, DType::bf16}) {
+    for (const ConvolutionShape& shape : shapes) {
+      check({.shape = shape, .batch = 1, .height = 5, .width = 7, .dtype = dtype});
+      check({.shape = shape, .batch = 2, .height = 17, .width = 13, .dtype = dtype, .y_dtype = dtype});
+      check({.shape = shape, .batch = 3, .height = 8, .width = 33, .dtype = dtype, .has_bias = false, .threads = 1});
+      for (const auto activation : {Activation::relu, Activation::silu, Activation::gelu}) {
+        check({.shape = shape, .batch = 1, .height = 9, .width = 9, .dtype = dtype, .activation = activation});
+      }
+    }
+  }
+}
+
+TEST_CASE("convolution: a grid of one cell, and more sizes than it keeps kernels for") {
+  const ConvolutionShape shape{
+      .in_channels = 16, .out_channels = 8, .kernel_height = 3, .kernel_width = 3, .padding = 1};
+  check({.shape = shape, .batch = 1, .height = 1, .width = 1});
+  const auto weight = random_floats(16 * 8 * 9, 1);
+  const PackedConvolution convolution(weight.data(), nullptr, shape, DType::f32);
+  for (int round = 0; round < 2; ++round) {
+    for (int width = 1; width <= 70; ++width) {
+      const auto x = random_floats(product({3, width, 16}), 2);
+      GuardedBuffer y(product({3, width, 8}), DType::f32);
+      convolution.run({.x = x.data(),
+                       .y = y.data(),
+                       .batch = 1,
+                       .height = 3,
+                       .width = width,
+                       .y_dtype = DType::f32,
+                       .activation = Activation::none},
+                      ThreadPool(1));
+      const auto expected = reference::convolution<double>(x, weight, {}, shape, 1, 3, width, Activation::none);
+      CHECK(relative_error(y.floats(), expected) < 1e-6);
+    }
+  }
+}
+
+TEST_CASE("convolution: one object on several threads") {
+  const ConvolutionShape shape{
+      .in_channels = 16, .out_channels = 8, .kernel_height = 3, .kernel_width = 3, .padding = 1};
+  const auto weight = random_floats(16 * 8 * 9, 1), x = random_floats(9 * 9 * 16, 2);
+  const PackedConvolution convolution(weight.data(), nullptr, shape, DType::f32);
+  const auto expected = reference::convolution<double>(x, weight, {}, shape, 1, 9, 9, Activation::none);
+  std::vector<double> errors(4, 1.0);
+  std::vector<std::thread> threads;
+  for (double& error : errors) {
+    threads.emplace_back([&] {
+      error = 0.0;
+      for (int repeat = 0; repeat < 20; ++repeat) {
+        GuardedBuffer y(9 * 9 * 8, DType::f32);
+        convolution.run({.x = x.data(),
+                         .y = y.data(),
+                         .batch = 1,
+                         .height = 9,
+                         .width = 9,
+                         .y_dtype = DType::f32,
+                         .activation = Activation::none},
+                        ThreadPool(1 + repeat % 2));
+        error = std::max(error, relative_error(y.floats(), expected));
+      }
+    });
+  }
+  for (std::thread& thread : threads) thread.join();
+  for (const double error : errors) CHECK(error < 1e-6);
+}
+
+TEST_CASE("convolution: refuses what it cannot do") {
+  const std::vector<float> values(1024, 1.0f);
+  std::vector<float> y(1024);
+  const ConvolutionShape good{.in_channels = 4, .out_channels = 4, .kernel_height = 3, .kernel_width = 3};
+  ConvolutionShape bad = good;
+  bad.groups = 3;
+  CHECK_THROWS_AS(PackedConvolution(values.data(), nullptr, bad, DType::f32), Error);
+  bad = good;
+  bad.stride = 0;
+  CHECK_THROWS_AS(PackedConvolution(values.data(), nullptr, bad, DType::f32), Error);
+  CHECK_THROWS_AS(PackedConvolution(values.data(), nullptr, good, DType::f16), Error);
+  const PackedConvolution convolution(values.data(), nullptr, good, DType::f32);
+  CHECK(convolution.shape().out_height(9) == 7);
+  CHECK(convolution.bytes() >= 4 * 4 * 9 * 4);
+  ConvolutionArgs args{.x = values.data(),
+                       .y = y.data(),
+                       .batch = 1,
+                       .height = 2,
+                       .width = 9,
+                       .y_dtype = DType::f32,
+                       .activation = Activation::none};
+  CHECK_THROWS_AS(convolution.run(args, ThreadPool(1)), Error);
+  args.height = 3;
+  args.y_dtype = DType::bf16;
+  CHECK_THROWS_AS(convolution.run(args, ThreadPool(1)), Error);
+}
+
+}  // namespace
+}  // namespace vistazo
