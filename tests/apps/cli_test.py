@@ -1,4 +1,5 @@
 """Drives the program as a user does: python3 cli_test.py PROGRAM MODEL IMAGES [TEST..]"""
+import functools
 import json
 import os
 import pathlib
@@ -17,8 +18,9 @@ def run(*arguments, **options):
     return subprocess.run([PROGRAM, *map(str, arguments)], capture_output=True, text=True, timeout=300, **options)
 
 
+@functools.cache
 def has_image_reader():
-    return "no image reader" not in run("detect", "--model", MODEL, "x.png").stderr
+    return "no image reader" not in run("detect", "--model", "no such model", "x.png").stderr
 
 
 class CommandLineTest(unittest.TestCase):
@@ -278,4 +280,7 @@ class ModelTest(CommandLineTest):
 
 
 if __name__ == "__main__":
+    if not os.path.exists(MODEL):
+        print(f"skipped: there is no model {MODEL}")
+        sys.exit(77)
     unittest.main(argv=sys.argv[:1] + sys.argv[4:])
