@@ -10,7 +10,8 @@ import sys
 import tempfile
 import unittest
 
-PROGRAM, MODEL, IMAGES = sys.argv[1], sys.argv[2], pathlib.Path(sys.argv[3])
+PROGRAM, MODEL, IMAGES = (os.path.abspath(path) for path in sys.argv[1:4])
+IMAGES = pathlib.Path(IMAGES)
 SUBCOMMANDS = ["detect", "eval", "forward", "inspect", "bench"]
 
 
