@@ -29,8 +29,8 @@ struct Style {
 Style style_for(int width, int height) {
   const double size = std::sqrt(static_cast<double>(width) * height);
   const double font_scale = std::clamp(size / 1600.0, 0.36, 4.0);
-  return {std::clamp(static_cast<int>(std::lround(size / 450.0)), 1, 10), font_scale,
-          std::max(1, static_cast<int>(std::lround(1.2 * font_scale))),
+  return {std::clamp(static_cast<int>(std::lround(size / 350.0)), 1, 10), font_scale,
+          std::max(1, static_cast<int>(std::lround(1.6 * font_scale))),
           std::max(2, static_cast<int>(std::lround(6.0 * font_scale)))};
 }
 
@@ -72,7 +72,7 @@ void draw_text(cv::Mat& image, const Rect& place, const std::string& text, const
 // A frame that lies inside its box, with a dark rim where there is room: it shows on any background.
 void draw_box(cv::Mat& image, const Mark& mark, const Style& style) {
   const int side = std::min(mark.box.width(), mark.box.height());
-  const int line = std::clamp(side / 12, 1, style.line);
+  const int line = std::clamp(side / 8, 1, style.line);
   const cv::Rect outer = cv_rect(mark.box);
   const cv::Scalar colour = scalar(class_colour(mark.class_id));
   for (int i = 0; i < line && 2 * i < side; ++i) {

@@ -34,7 +34,8 @@ double recall_threshold(std::size_t index) {
 struct Cell {
   std::vector<const CocoTruth*> truths;
   std::vector<const CocoDetection*> detections;
-  std::vector<double> ious;  // (detections, truths)
+  std::vector<double> ious;         // (detections, truths)
+  std::vector<double> highest_iou;  // (detections): most detections overlap no truth well and are judged by this alone
 
   double iou(std::size_t detection, std::size_t truth) const { return ious[detection * truths.size() + truth]; }
 };
@@ -71,7 +72,12 @@ void prepare(Cell& cell, int max_detections) {
   cell.detections.resize(std::min(cell.detections.size(), static_cast<std::size_t>(max_detections)));
   cell.ious.reserve(cell.detections.size() * cell.truths.size());
   for (const CocoDetection* detection : cell.detections) {
-    for (const CocoTruth* truth : cell.truths) cell.ious.push_back(intersection_over_union(detection->box, *truth));
+    double highest = 0;
+    for (const CocoTruth* truth : cell.truths) {
+      cell.ious.push_back(intersection_over_union(detection->box, *truth));
+      highest = std::max(highest, cell.ious.back());
+    }
+    cell.highest_iou.push_back(highest);
   }
 }
 
@@ -81,6 +87,7 @@ std::size_t best_truth(const Cell& cell, std::size_t detection, double threshold
                        std::size_t counted, const std::vector<bool>& is_taken) {
   double best_iou = std::min(threshold, 1.0 - 1e-10);
   std::size_t best = order.size();  // a position in `order`
+  if (cell.highest_iou[detection] < best_iou) return best;
   for (std::size_t position = 0; position < order.size(); ++position) {
     const std::size_t truth = order[position];
     if (position >= counted && best < counted) break;

@@ -6,13 +6,13 @@ namespace vistazo::apps {
 namespace {
 
 constexpr std::array<Colour, 7> kPalette = {{
-    {0, 158, 115},    // bluish green
-    {213, 94, 0},     // vermilion
-    {86, 180, 233},   // sky blue
-    {240, 228, 66},   // yellow
-    {204, 121, 167},  // reddish purple
-    {0, 114, 178},    // blue
     {230, 159, 0},    // orange
+    {86, 180, 233},   // sky blue
+    {0, 158, 115},    // bluish green
+    {240, 228, 66},   // yellow
+    {213, 94, 0},     // vermilion
+    {0, 114, 178},    // blue
+    {204, 121, 167},  // reddish purple
 }};
 
 double linear(std::uint8_t value) {

@@ -1,4 +1,5 @@
 #include <fmt/core.h>
+#include <vistazo/version.h>
 
 #include <algorithm>
 #include <exception>
@@ -21,7 +22,7 @@ int report_error(std::string message) {
 
 int run_command_line(int argc, char** argv) {
   CLI::App app("Transformer object detection: checkpoint in, boxes out.", "vistazo");
-  app.set_version_flag("--version", "vistazo " VISTAZO_VERSION);
+  app.set_version_flag("--version", std::string("vistazo ") + kVersion);
   app.require_subcommand(1);
   app.footer(
       "'vistazo SUBCOMMAND --help' shows options and examples.\n"
