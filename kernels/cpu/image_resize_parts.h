@@ -31,7 +31,7 @@ class Pieces {
   std::size_t bytes_ = 0;
 };
 
-ResizeAxis take_axis(Pieces& pieces, int in_size, int out_size, bool antialias) {
+inline ResizeAxis take_axis(Pieces& pieces, int in_size, int out_size, bool antialias) {
   const int taps = resize_taps(in_size, out_size, antialias);
   return {in_size,
           out_size,

@@ -193,7 +193,8 @@ TEST_CASE("image_resize without rounding is near the exact value and PyTorch's f
         for (std::size_t e = 0; e < y.size(); ++e) {
           largest = std::max<double>(largest, std::abs(y[e % 3 * (y.size() / 3) + e / 3] - expected[e]));
         }
-        CHECK(largest <= unrounded_tolerance(s));
+        // PyTorch computes where a pixel comes from in f32: off by 2^-23 of a side, over a step of 255 at most.
+        CHECK(largest <= unrounded_tolerance(s) + 255.0 * std::max(s.height, s.width) / (1 << 23));
       }
     }
   });
