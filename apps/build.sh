@@ -1,3 +1,4 @@
+# shellcheck shell=bash
 # Sourced by the scripts of this project: building with a log that is shown only when something fails.
 
 # quietly LOG COMMAND...: runs the command with its output in LOG; prints the log's end if it fails.

@@ -25,7 +25,8 @@ struct ModelTraits {
   int size_multiple = 1;  // both sides of an input are multiples of it
   int queries = 0;
   Scoring scoring = Scoring::sigmoid;
-  // How the family's authors normalise pixels; a folder's preprocessor_config.json overrides it.
+  // How the family's authors prepare pixels; a folder's preprocessor_config.json overrides it.
+  bool rounds_resized = true;  // to 8 bits: they resize before they rescale
   float mean[3] = {0, 0, 0};
   float std[3] = {1, 1, 1};
 };

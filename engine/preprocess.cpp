@@ -49,6 +49,7 @@ void read_channels(const ConfigReader& config, const char* key, float (&values)[
 Preprocessing default_preprocessing(const ModelTraits& traits) {
   Preprocessing p;
   p.input = traits.input;
+  p.rounding = traits.rounds_resized;
   std::ranges::copy(traits.mean, p.mean);
   std::ranges::copy(traits.std, p.std);
   return p;
@@ -60,8 +61,9 @@ Preprocessing read_preprocessing(const std::filesystem::path& path, const ModelT
   Preprocessing p = default_preprocessing(traits);
   read_size(config, p);
   if (config.integer("resample", 0, 5, kBilinear) != kBilinear) config.refuse("resample", "2 (bilinear)");
-  // Ours, beside Hugging Face's keys: resizing as in OpenCV, and letterboxing around the middle.
+  // Ours, beside Hugging Face's keys.
   p.antialias = config.boolean("antialias", true);
+  p.rounding = config.boolean("rounding", p.rounding);
   if (config.has("letterbox")) {
     p.fit = Preprocessing::Fit::letterbox;
     const bool is_centered = config.one_of("letterbox", {"top_left", "center"}) == "center";
@@ -151,6 +153,7 @@ void preprocess(Ops& ops, const Preprocessing& p, const Placement& placement, co
     args.pad_value[c] = 0.0f;  // Hugging Face pads behind the normalisation
   }
   args.antialias = p.antialias;
+  args.rounding = p.rounding;
   ops.place_image(args);
 }
 

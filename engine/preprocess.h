@@ -23,6 +23,7 @@ struct Preprocessing {
   GridSize input;  // stretch and letterbox: the model's input
   int shortest_edge = 0, longest_edge = 0;
   bool antialias = true;
+  bool rounding = true;  // of resized values to 8 bits
   float rescale = 1.0f / 255.0f;
   float mean[3] = {0, 0, 0};
   float std[3] = {1, 1, 1};

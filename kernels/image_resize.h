@@ -10,10 +10,12 @@ class ThreadPool;
 enum class PixelOrder : std::uint8_t { rgb, bgr, gray };
 
 // uint8 pixels of any layout to a normalised planar tensor, in one call:
-//   resized = bilinear resize of the image to (out_height, out_width), rounded to uint8 as Pillow and torchvision do;
+//   resized = bilinear resize of the image to (out_height, out_width)
 //   y[c][i][j] = (resized[i][j][c] * rescale - mean[c]) / std[c] inside the placed area, pad_value[c] outside.
-// antialias widens the triangle kernel by the shrinking factor (Pillow's BILINEAR); without it, two taps a side
-// (torchvision with antialias=False), also rounded to uint8.
+// With rounding, resized is uint8 as Pillow and torchvision make it of uint8 images; the horizontal pass comes first
+// and is rounded too. Without, nothing is rounded: what torchvision makes of an image that was rescaled to floats
+// before. antialias widens the triangle kernel by the shrinking factor (Pillow's BILINEAR); without it, two taps a side
+// (torchvision with antialias=False).
 struct ImageResizeArgs {
   const std::uint8_t* pixels;
   int height, width;
@@ -26,6 +28,7 @@ struct ImageResizeArgs {
   float mean[3], std[3];
   float pad_value[3];  // already normalised
   bool antialias;
+  bool rounding;
   void* scratch;  // image_resize_scratch_bytes()
 };
 

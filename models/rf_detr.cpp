@@ -234,6 +234,7 @@ void RfDetr::describe(std::string_view dialect) {
   traits_.size_multiple = c_.patch * c_.windows;
   traits_.queries = c_.queries;
   constexpr float kImageNetMean[3] = {0.485f, 0.456f, 0.406f}, kImageNetStd[3] = {0.229f, 0.224f, 0.225f};
+  traits_.rounds_resized = false;
   std::ranges::copy(kImageNetMean, traits_.mean);
   std::ranges::copy(kImageNetStd, traits_.std);
 }

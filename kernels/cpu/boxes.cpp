@@ -31,7 +31,9 @@ float largest(const float* HWY_RESTRICT values, int count) {
     const auto v = hn::LoadU(d, values + i);
     best = hn::IfThenElse(hn::Gt(v, best), v, best);
   }
-  float result = hn::GetLane(hn::MaxOfLanes(d, best));
+  HWY_ALIGN float lane_bests[hn::MaxLanes(d)];
+  hn::Store(best, d, lane_bests);
+  float result = *std::max_element(lane_bests, lane_bests + lanes);
   for (; i < count; ++i) result = values[i] > result ? values[i] : result;
   return result;
 }

@@ -65,7 +65,10 @@ void softmax_numerators(const float* HWY_RESTRICT logits, int heads, int head_sa
       has_nan = from[i] != from[i] ? from[i] : has_nan;
     }
     samples.scale[head] = has_nan + (largest - largest);  // 0, or NaN
-    for (int i = 0; i < head_samples; ++i) samples.numerator[head * head_samples + i] = from[i] - largest;
+    for (int i = 0; i < head_samples; ++i) {
+      const float difference = from[i] - largest;  // exp(-200) is 0; the vector exp takes no NaN
+      samples.numerator[head * head_samples + i] = difference > -200.0f ? difference : -200.0f;
+    }
   }
   for (int i = 0; i < kPadding; ++i) samples.numerator[count + i] = 0.0f;
   for (int i = 0; i < count; i += lanes) {

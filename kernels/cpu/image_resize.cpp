@@ -9,16 +9,16 @@
 // the last two: [r0 r1 g0 g1 b0 b1 - -] in 16 bits, whose pairwise multiply-add with [w0 w1 w0 w1 w0 w1 - -] gives one
 // 32-bit sum a channel. Weights have 23 bits, so they come as two halves of 11 and 12, and the products stay exact.
 // A vector is one, two or four such blocks, the fewest that hold the taps of an output. Four rows share the weights
-// that are loaded. No load leaves its row: near the right end a window begins earlier, with zero weights; an image too
-// narrow for that, and gray, goes pixel by pixel.
+// that are loaded. Gray is simpler: its taps are adjacent as they lie. No load leaves its row: near the right end a
+// window begins earlier, with zero weights; the few outputs that end in the last pixels, which a vector would load but
+// not use, and an image too narrow for a vector go pixel by pixel.
 #include "kernels/image_resize.h"
 
 #include <algorithm>
 #include <cstring>
 
 #include "kernels/base/aligned.h"
-#include "kernels/base/error.h"
-#include "kernels/base/resize_axis.h"
+#include "kernels/cpu/image_resize_parts.h"
 #include "kernels/cpu/thread_pool.h"
 
 #undef HWY_TARGET_INCLUDE
@@ -36,7 +36,6 @@ constexpr int kLowBits = 11;       // of a weight; the high half is at most 2^22
 constexpr int kGroupRows = 4;      // rows of the horizontal pass that share loaded weights
 constexpr int kChunkPixels = 256;  // of the vertical pass at a time, on the stack
 constexpr int kVectorBytes = 64;   // no vector is longer
-constexpr int kMostShift = 21;     // pixels that a window begins earlier: a vector of 64 bytes, less one pixel
 
 // Where the vectors of an output pixel begin in its row; groups 0: pixel by pixel.
 struct Window {
@@ -95,56 +94,61 @@ void resize_rows(const ResizePlan& plan, const std::uint8_t* const* rows, std::u
 
 #else
 
-// The bytes of a vector for outputs of so many taps; four pixels in 16.
+// Calls body with the shortest vector that holds the taps of an output: in 16 bytes four RGB pixels or eight gray ones.
 template <typename Body>
-HWY_INLINE void with_vector_size(int taps, Body&& body) {
-  if (taps <= 4) {
+HWY_INLINE void with_vector_size(const ResizePlan& plan, Body&& body) {
+  const int blocks = plan.channels == 3 ? (plan.most_taps + 3) / 4 : (plan.most_taps + 7) / 8;
+  if (blocks <= 1) {
     body(hn::CappedTag<std::uint8_t, 16>());
-  } else if (taps <= 8) {
+  } else if (blocks == 2) {
     body(hn::CappedTag<std::uint8_t, 32>());
   } else {
     body(hn::CappedTag<std::uint8_t, kVectorBytes>());
   }
 }
 
-// The window of column x for vectors of `blocks` blocks. A block uses 12 of the 16 bytes that are loaded.
-Window window_of(const ResizeAxis& axis, int x, int blocks) {
-  const int group_pixels = 4 * blocks;
-  for (int groups = (axis.count[x] + group_pixels - 1) / group_pixels;; ++groups) {
-    const int read_pixels = (12 * blocks * (groups - 1) + 16 * blocks + 2) / 3;
-    if (read_pixels > axis.in_size) return {0, 0};
-    const int start = std::min(axis.start[x], axis.in_size - read_pixels);
-    if (axis.start[x] - start + axis.count[x] <= groups * group_pixels) return {start, groups};
-  }
+// The window of column x for vectors that use group_pixels pixels and load unused_pixels more.
+Window window_of(const ResizeAxis& axis, int x, int group_pixels, int unused_pixels) {
+  const int groups = (axis.count[x] + group_pixels - 1) / group_pixels;
+  const int last_start = axis.in_size - groups * group_pixels - unused_pixels;
+  if (last_start < 0 || axis.start[x] + axis.count[x] > axis.in_size - unused_pixels) return {0, 0};
+  return {std::min(axis.start[x], last_start), groups};
 }
 
-// Weights of a group, a vector each: first two pixels of every block, high and low halves, then the last two.
+// The pixel of a group whose weight lies in lane i of its first (half 0) or second vectors; -1 for none. RGB has two
+// sets of vectors: for the first two pixels of every block and for the last two.
+int pixel_of_lane(bool is_rgb, int half, int i) {
+  if (!is_rgb) return i;
+  return i % 8 < 6 ? i / 8 * 4 + half * 2 + i % 2 : -1;
+}
+
+// Weights of a group, in vectors of high and low halves in turn.
 void place_windows(const ResizePlan& plan) {
   const ResizeAxis& axis = plan.horizontal;
-  with_vector_size(plan.most_taps, [&](auto d8) HWY_ATTR {
-    const int lanes = static_cast<int>(hn::Lanes(d8)) / 2, blocks = lanes / 8;
+  with_vector_size(plan, [&](auto d8) HWY_ATTR {
+    const bool is_rgb = plan.channels == 3;
+    const int lanes = static_cast<int>(hn::Lanes(d8)) / 2, group_pixels = is_rgb ? lanes / 2 : lanes;
+    const int unused_pixels = is_rgb ? (group_pixels + 2) / 3 : 0;  // 12 of 16 bytes are used
     std::int16_t* to = plan.weights;
     for (int x = 0; x < axis.out_size; ++x) {
-      const Window window = plan.windows[x] = window_of(axis, x, blocks);
-      const int shift = axis.start[x] - window.start;
-      const auto weight_of = [&](int pixel) {
-        const int tap = pixel - shift;
-        return tap < 0 || tap >= axis.count[x] ? 0 : axis.weight[std::int64_t{x} * axis.taps + tap];
-      };
-      for (int group = 0; group < window.groups; ++group, to += 4 * lanes) {
-        for (int i = 0; i < 2 * lanes; ++i) {
-          const int half = i / lanes, block = i % lanes / 8, lane = i % 8;
-          const std::int32_t w = lane < 6 ? weight_of((group * blocks + block) * 4 + half * 2 + lane % 2) : 0;
-          to[2 * half * lanes + i % lanes] = static_cast<std::int16_t>(w >> kLowBits);
-          to[(2 * half + 1) * lanes + i % lanes] = static_cast<std::int16_t>(w & ((1 << kLowBits) - 1));
+      const Window window = plan.windows[x] = window_of(axis, x, group_pixels, unused_pixels);
+      for (int vector = 0; vector < window.groups * (is_rgb ? 2 : 1); ++vector, to += 2 * lanes) {
+        const int group = is_rgb ? vector / 2 : vector;
+        for (int i = 0; i < lanes; ++i) {
+          const int pixel = pixel_of_lane(is_rgb, vector % 2, i);
+          const int tap = window.start + group * group_pixels + pixel - axis.start[x];
+          const bool is_tap = pixel >= 0 && tap >= 0 && tap < axis.count[x];
+          const std::int32_t weight = is_tap ? axis.weight[std::int64_t{x} * axis.taps + tap] : 0;
+          to[i] = static_cast<std::int16_t>(weight >> kLowBits);
+          to[lanes + i] = static_cast<std::int16_t>(weight & ((1 << kLowBits) - 1));
         }
       }
     }
   });
 }
 
-template <class D, class V = hn::Vec<D> >
-HWY_INLINE hn::Vec<hn::Full128<std::int32_t> > sum_of_blocks(D d, V v) {
+template <class D, class V = hn::Vec<D>>
+HWY_INLINE hn::Vec<hn::Full128<std::int32_t>> sum_of_blocks(D /*d*/, V v) {
   if constexpr (hn::MaxLanes(D()) == 4) {
     return v;
   } else {
@@ -206,7 +210,7 @@ void resize_rgb_rows(D8 d8, const ResizePlan& plan, const std::uint8_t* const* r
         low[r] = hn::ReorderWidenMulAccumulate(d32, last, last_low, low[r], low_odd[r]);
       }
     }
-    hn::Vec<hn::Full128<std::int32_t> > pixel[kGroupRows];
+    hn::Vec<hn::Full128<std::int32_t>> pixel[kGroupRows];
     for (int r = 0; r < kGroupRows; ++r) {
       const auto sum_high = hn::RearrangeToOddPlusEven(high[r], high_odd[r]);
       const auto sum_low = hn::RearrangeToOddPlusEven(low[r], low_odd[r]);
@@ -218,14 +222,48 @@ void resize_rgb_rows(D8 d8, const ResizePlan& plan, const std::uint8_t* const* r
   }
 }
 
+template <class D8>
+void resize_gray_rows(D8 /*register*/, const ResizePlan& plan, const std::uint8_t* const* rows,
+                      std::uint8_t* const* out) {
+  const hn::Repartition<std::int16_t, D8> d16;
+  const hn::Repartition<std::int32_t, D8> d32;
+  const hn::Rebind<std::uint8_t, decltype(d16)> d8;
+  const int lanes = static_cast<int>(hn::Lanes(d16));
+  const std::int16_t* weights = plan.weights;
+  for (int x = 0; x < plan.horizontal.out_size; ++x) {
+    const Window window = plan.windows[x];
+    if (window.groups == 0) {
+      for (int r = 0; r < kGroupRows; ++r) resize_pixel(plan.horizontal, x, 1, rows[r], out[r] + x);
+      continue;
+    }
+    hn::Vec<decltype(d32)> high[kGroupRows], low[kGroupRows], high_odd[kGroupRows], low_odd[kGroupRows];
+    for (int r = 0; r < kGroupRows; ++r) high[r] = low[r] = high_odd[r] = low_odd[r] = hn::Zero(d32);
+    std::int64_t byte = window.start;
+    for (int group = 0; group < window.groups; ++group, byte += lanes, weights += 2 * lanes) {
+      const auto weight_high = hn::Load(d16, weights), weight_low = hn::Load(d16, weights + lanes);
+      for (int r = 0; r < kGroupRows; ++r) {
+        const auto pixels = hn::PromoteTo(d16, hn::LoadU(d8, rows[r] + byte));
+        high[r] = hn::ReorderWidenMulAccumulate(d32, pixels, weight_high, high[r], high_odd[r]);
+        low[r] = hn::ReorderWidenMulAccumulate(d32, pixels, weight_low, low[r], low_odd[r]);
+      }
+    }
+    const hn::Full128<std::int32_t> block;
+    for (int r = 0; r < kGroupRows; ++r) {
+      const auto sum_high = hn::Add(high[r], high_odd[r]), sum_low = hn::Add(low[r], low_odd[r]);
+      const auto sum = sum_of_blocks(d32, hn::Add(hn::ShiftLeft<kLowBits>(sum_high), sum_low));
+      out[r][x] = resized_pixel(hn::GetLane(hn::SumOfLanes(block, sum)));
+    }
+  }
+}
+
 void resize_rows(const ResizePlan& plan, const std::uint8_t* const* rows, std::uint8_t* const* out) {
-  if (plan.channels == 3) {
-    with_vector_size(plan.most_taps, [&](auto d8) HWY_ATTR { resize_rgb_rows(d8, plan, rows, out); });
-    return;
-  }
-  for (int r = 0; r < kGroupRows; ++r) {
-    for (int x = 0; x < plan.horizontal.out_size; ++x) resize_pixel(plan.horizontal, x, 1, rows[r], out[r] + x);
-  }
+  with_vector_size(plan, [&](auto d8) HWY_ATTR {
+    if (plan.channels == 3) {
+      resize_rgb_rows(d8, plan, rows, out);
+    } else {
+      resize_gray_rows(d8, plan, rows, out);
+    }
+  });
 }
 
 #endif
@@ -305,33 +343,6 @@ HWY_EXPORT(finish_row);
 
 namespace {
 
-// Hands out pieces of the scratch; with a null base it only counts.
-class Pieces {
- public:
-  explicit Pieces(void* base) : base_(static_cast<std::byte*>(base)) {}
-  template <typename T>
-  T* take(std::int64_t count) {
-    T* piece = base_ ? reinterpret_cast<T*>(base_ + bytes_) : nullptr;
-    bytes_ += align_up(static_cast<std::size_t>(count) * sizeof(T));
-    return piece;
-  }
-  std::size_t bytes() const { return bytes_; }
-
- private:
-  std::byte* base_;
-  std::size_t bytes_ = 0;
-};
-
-ResizeAxis take_axis(Pieces& pieces, int in_size, int out_size, bool antialias) {
-  const int taps = resize_taps(in_size, out_size, antialias);
-  return {in_size,
-          out_size,
-          taps,
-          pieces.take<std::int32_t>(out_size),
-          pieces.take<std::int32_t>(out_size),
-          pieces.take<std::int32_t>(std::int64_t{out_size} * taps)};
-}
-
 // The places of the plan's arrays; returns the scratch's size.
 std::size_t lay_out(const ImageResizeArgs& args, ResizePlan& plan, double*& distances) {
   Pieces pieces(args.scratch);
@@ -340,10 +351,9 @@ std::size_t lay_out(const ImageResizeArgs& args, ResizePlan& plan, double*& dist
   plan.vertical = take_axis(pieces, args.height, args.out_height, args.antialias);
   distances = pieces.take<double>(std::max(plan.horizontal.taps, plan.vertical.taps));
   plan.windows = pieces.take<Window>(args.out_width);
-  if (plan.channels == 3) {  // 16 bytes a tap, in whole vectors
-    const std::int64_t window_taps = align_up(plan.horizontal.taps + kMostShift, kVectorBytes / 4);
-    plan.weights = pieces.take<std::int16_t>(args.out_width * window_taps * 8);
-  }
+  // At most 16 bytes a tap, in whole vectors.
+  const auto window_taps = static_cast<std::int64_t>(align_up(plan.horizontal.taps, kVectorBytes / 2));
+  plan.weights = pieces.take<std::int16_t>(args.out_width * window_taps * 8);
   const std::int64_t most_rows =
       args.antialias ? args.height : std::min<std::int64_t>(args.height, 2 * std::int64_t{args.out_height});
   plan.needed_rows = pieces.take<std::int32_t>(most_rows);
@@ -353,35 +363,11 @@ std::size_t lay_out(const ImageResizeArgs& args, ResizePlan& plan, double*& dist
   return pieces.bytes();
 }
 
-void check(const ImageResizeArgs& args) {
-  constexpr int kLargest = 1 << 24;  // a side; taps and sums of this many are far from the limits of int
-  const auto is_size = [](int size) { return size >= 1 && size <= kLargest; };
-  if (!is_size(args.height) || !is_size(args.width) || !is_size(args.out_height) || !is_size(args.out_width)) {
-    fail(Error::Code::argument, "image_resize: {} x {} to {} x {}; sides of 1..{} are wanted", args.width, args.height,
-         args.out_width, args.out_height, kLargest);
-  }
-  const int channels = args.order == PixelOrder::gray ? 1 : 3;
-  if (args.height > 1 && std::abs(args.row_bytes) < std::int64_t{channels} * args.width) {
-    fail(Error::Code::argument, "image_resize: row_bytes {} is less than {} * width {}", args.row_bytes, channels,
-         args.width);
-  }
-  if (args.top < 0 || args.left < 0 || args.canvas_height - args.top < args.out_height ||
-      args.canvas_width - args.left < args.out_width) {
-    fail(Error::Code::argument, "image_resize: {} x {} at ({}, {}) is not inside the canvas of {} x {}", args.out_width,
-         args.out_height, args.left, args.top, args.canvas_width, args.canvas_height);
-  }
-}
-
 void fill_plan(const ImageResizeArgs& args, ResizePlan& plan) {
   double* distances = nullptr;
   lay_out(args, plan, distances);
-  for (ResizeAxis* axis : {&plan.horizontal, &plan.vertical}) {
-    if (args.antialias) {
-      fill_antialiased(*axis, distances);
-    } else {
-      fill_two_taps(*axis);
-    }
-  }
+  fill_axis(plan.horizontal, args.antialias, distances);
+  fill_axis(plan.vertical, args.antialias, distances);
   plan.most_taps = *std::max_element(plan.horizontal.count, plan.horizontal.count + args.out_width);
   // Windows of rows begin in ascending order and each is contiguous, so that it is contiguous in `middle` too.
   plan.middle_rows = 0;
@@ -392,14 +378,7 @@ void fill_plan(const ImageResizeArgs& args, ResizePlan& plan) {
     plan.first_row[i] = plan.middle_rows - (next - start);
     for (; next < start + plan.vertical.count[i]; ++next) plan.needed_rows[plan.middle_rows++] = next;
   }
-  for (int c = 0; c < 3; ++c) {
-    plan.scale[c] = static_cast<float>(static_cast<double>(args.rescale) / args.std[c]);
-    plan.shift[c] = static_cast<float>(-static_cast<double>(args.mean[c]) / args.std[c]);
-  }
-  if (args.order == PixelOrder::bgr) {
-    std::swap(plan.scale[0], plan.scale[2]);
-    std::swap(plan.shift[0], plan.shift[2]);
-  }
+  fill_channel_scales(args, plan.scale, plan.shift);
 }
 
 void resize_horizontally(const ImageResizeArgs& args, const ResizePlan& plan, std::int64_t group) {
@@ -418,23 +397,15 @@ void resize_horizontally(const ImageResizeArgs& args, const ResizePlan& plan, st
 }
 
 void write_canvas_row(const ImageResizeArgs& args, const ResizePlan& plan, int y) {
-  const std::int64_t plane = std::int64_t{args.canvas_height} * args.canvas_width;
-  const bool is_outside = y < args.top || y >= args.top + args.out_height;
   float* planes[3];
-  for (int c = 0; c < 3; ++c) {
-    float* row = args.y + c * plane + std::int64_t{y} * args.canvas_width;
-    float* end = row + args.canvas_width;
-    planes[args.order == PixelOrder::bgr ? 2 - c : c] = row + args.left;
-    std::fill(row, is_outside ? end : row + args.left, args.pad_value[c]);
-    if (!is_outside) std::fill(row + args.left + args.out_width, end, args.pad_value[c]);
-  }
-  if (!is_outside) HWY_DYNAMIC_DISPATCH(finish_row)(plan, y - args.top, planes);
+  if (begin_canvas_row(args, y, planes)) HWY_DYNAMIC_DISPATCH(finish_row)(plan, y - args.top, planes);
 }
 
 }  // namespace
 
 std::size_t image_resize_scratch_bytes(const ImageResizeArgs& args) {
-  check(args);
+  check_image_resize(args);
+  if (!args.rounding) return unrounded_resize_scratch_bytes(args);
   ResizePlan plan = {};
   double* distances = nullptr;
   ImageResizeArgs counted = args;
@@ -443,10 +414,14 @@ std::size_t image_resize_scratch_bytes(const ImageResizeArgs& args) {
 }
 
 void image_resize(const ImageResizeArgs& args, const ThreadPool& pool) {
-  check(args);
+  check_image_resize(args);
+  if (!args.rounding) {
+    unrounded_resize(args, pool);
+    return;
+  }
   ResizePlan plan = {};
   fill_plan(args, plan);
-  if (plan.channels == 3 && args.width != args.out_width) HWY_DYNAMIC_DISPATCH(place_windows)(plan);
+  if (args.width != args.out_width) HWY_DYNAMIC_DISPATCH(place_windows)(plan);
 
   constexpr std::int64_t kTaskGroups = 4, kTaskRows = 4;  // some 50 us of work each at common sizes
   const std::int64_t groups = (plan.middle_rows + kGroupRows - 1) / kGroupRows;

@@ -2,6 +2,8 @@
 
 #include <algorithm>
 #include <cstring>
+#include <exception>
+#include <mutex>
 #include <utility>
 
 #include "kernels/base/error.h"
@@ -21,8 +23,8 @@ namespace {
 
 using onednn::PreparedPrimitive;
 
-// The number of rows that the weight layout is chosen for. oneDNN picks the same blocks for any number; see
-// docs/kernels/linear.md.
+// The number of rows that the weight layout is chosen for. oneDNN runs its fast kernels on these blocks for any other;
+// see docs/kernels/linear.md.
 constexpr int kNominalRows = 1024;
 
 // Rows of a strided block: enough to reuse each weight block from L1, few enough that x and y of 1024 columns (1 MB in
@@ -52,7 +54,7 @@ struct PackedLinear::Impl {
   AlignedBuffer weight_bytes, bias_bytes;
   dnnl::memory weight, bias;
   onednn::PrimitiveCache<PrimitiveKey> primitives;
-  onednn::BufferList blocks;
+  onednn::BufferList block_scratch;
 
   dnnl::inner_product_forward::primitive_desc describe(const PrimitiveKey& key, const dnnl::memory::desc& weight_desc,
                                                        bool has_bias) const;
@@ -95,8 +97,8 @@ void PackedLinear::Impl::run_dense(const LinearArgs& args, const ThreadPool& poo
 
 void PackedLinear::Impl::run_strided(const LinearArgs& args, const ThreadPool& pool) {
   const std::int64_t block = std::min(args.rows, kBlockRows);
-  const std::int64_t blocks_count = (args.rows + block - 1) / block;
-  const std::int64_t last = args.rows - (blocks_count - 1) * block;
+  const std::int64_t block_count = (args.rows + block - 1) / block;
+  const std::int64_t last = args.rows - (block_count - 1) * block;
   const auto whole_block = prepare({block, 1, args.y_dtype, args.activation, args.accumulate});
   const auto last_block = prepare({last, 1, args.y_dtype, args.activation, args.accumulate});
 
@@ -108,11 +110,11 @@ void PackedLinear::Impl::run_strided(const LinearArgs& args, const ThreadPool& p
   const std::size_t x_scratch = is_x_dense ? 0 : align_up(static_cast<std::size_t>(block) * x_bytes);
   const std::size_t y_scratch = is_y_dense ? 0 : static_cast<std::size_t>(block) * y_bytes;
 
-  pool.for_each(blocks_count, [&](std::int64_t item, int) {
-    const std::int64_t rows = item + 1 == blocks_count ? last : block;
+  const auto multiply_block = [&](std::int64_t item) {
+    const std::int64_t rows = item + 1 == block_count ? last : block;
     const std::byte* x = static_cast<const std::byte*>(args.x) + item * block * x_row_bytes;
     std::byte* y = static_cast<std::byte*>(args.y) + item * block * y_row_bytes;
-    AlignedBuffer scratch = blocks.take(x_scratch + y_scratch);
+    AlignedBuffer scratch = block_scratch.take(x_scratch + y_scratch);
     std::byte* dense_y = is_y_dense ? y : scratch.data() + x_scratch;
     if (!is_x_dense) {
       copy_rows(x, x_row_bytes, scratch.data(), static_cast<std::int64_t>(x_bytes), rows, x_bytes);
@@ -124,8 +126,20 @@ void PackedLinear::Impl::run_strided(const LinearArgs& args, const ThreadPool& p
     const onednn::TeamSize team(1);
     (rows == block ? whole_block : last_block)->run(x, dense_y);
     if (!is_y_dense) copy_rows(dense_y, static_cast<std::int64_t>(y_bytes), y, y_row_bytes, rows, y_bytes);
-    blocks.give_back(std::move(scratch));
+    block_scratch.give_back(std::move(scratch));
+  };
+
+  std::exception_ptr error;  // of the last block that failed: what a worker throws must not leave its loop
+  std::mutex error_mutex;
+  pool.for_each(block_count, [&](std::int64_t item, int) {
+    try {
+      multiply_block(item);
+    } catch (...) {
+      const std::lock_guard lock(error_mutex);
+      error = std::current_exception();
+    }
   });
+  if (error) std::rethrow_exception(error);
 }
 
 PackedLinear::PackedLinear(const float* weight, const float* bias, int in, int out, DType dtype)

@@ -43,6 +43,7 @@ void bench_kernel(benchmark::State& state) {
                           {0.229f, 0.224f, 0.225f},
                           {0, 0, 0},
                           true,
+                          state.range(3) != 0,
                           nullptr};
   const AlignedBuffer scratch(cpu::image_resize_scratch_bytes(args));
   args.scratch = scratch.data();
@@ -54,8 +55,8 @@ void bench_kernel(benchmark::State& state) {
 }
 BENCHMARK(bench_kernel)
     ->Name("image_resize")
-    ->ArgNames({"shape", "gray", "threads"})
-    ->ArgsProduct({{0, 1, 2}, {0, 1}, {1, 2}})
+    ->ArgNames({"shape", "gray", "threads", "rounding"})
+    ->ArgsProduct({{0, 1, 2}, {0, 1}, {1, 2}, {0, 1}})
     ->UseRealTime()
     ->Unit(benchmark::kMillisecond);
 

@@ -36,10 +36,11 @@ class Case:
 
     build: Callable[[], nn.Module]
     input: tuple[int, int]  # height, width
-    min_gap: float = 0.05
+    min_gap: float = 0.06
     keeps_large_stages: bool = True
     has_original_names: bool = True
     min_hidden: int = 0  # so many of the best cells are invalid, too close to the border
+    first_seed: int = 0  # where the search begins: the seed that it found once, so that it need not be long
     batch: int = 2
 
 
@@ -87,7 +88,7 @@ def w4_p14() -> nn.Module:
 def border() -> nn.Module:
     """52 x 52 patches of a model trained at 26 x 26: the cells at the border lie beyond the margin of proposals."""
     return RfDetrForObjectDetection(config(
-        dict(image_size=52, patch_size=2, num_windows=1), num_queries=6, c2f_num_blocks=1))
+        dict(image_size=52, patch_size=2, num_windows=1), num_queries=5, c2f_num_blocks=1))
 
 
 def seg() -> nn.Module:
@@ -106,14 +107,14 @@ def p3p5() -> nn.Module:
 
 
 CASES = {
-    "w2_original": Case(w2_original, (96, 96)),
-    "w2_huggingface": Case(w2_huggingface, (48, 48), has_original_names=False),
-    "w1_rect": Case(w1_rect, (48, 84)),
-    "w4_p14": Case(w4_p14, (112, 112)),
-    "border": Case(border, (104, 104), keeps_large_stages=False, min_hidden=3, min_gap=0.02),
+    "w2_original": Case(w2_original, (96, 96), first_seed=125),
+    "w2_huggingface": Case(w2_huggingface, (48, 48), first_seed=1055, has_original_names=False),
+    "w1_rect": Case(w1_rect, (48, 84), first_seed=92),
+    "w4_p14": Case(w4_p14, (112, 112), first_seed=875),
+    "border": Case(border, (104, 104), first_seed=20, keeps_large_stages=False, min_hidden=1, min_gap=0.02),
     "seg": Case(seg, (32, 32)),
     "seg_huggingface": Case(seg, (32, 32), has_original_names=False),
-    "p3p5": Case(p3p5, (48, 40)),
+    "p3p5": Case(p3p5, (48, 40), first_seed=1022),
 }
 
 
@@ -209,10 +210,13 @@ def randomize(model: nn.Module, seed: int) -> None:
             parameter.copy_(0.5 * noise)
         elif name.endswith("reference_point_embed.weight"):
             parameter.copy_(0.3 * noise)
+        elif re.search(r"bbox_embed\.(\d+\.)?layers\.2\.weight", name):  # its exponential makes the sides of boxes
+            parameter.copy_(0.4 * noise * parameter[0].numel() ** -0.5)
         elif parameter.ndim >= 2:
             parameter.copy_(noise * parameter[0].numel() ** -0.5)
         else:
-            parameter.add_(0.1 * noise)
+            is_scale = name.endswith(("weight", "lambda1"))  # of a norm or of a layer's output
+            parameter.copy_(0.1 * noise + is_scale)
         parameter.copy_(parameter.half().float())
 
 
@@ -234,10 +238,10 @@ def hidden_cells(model: nn.Module, levels: list[torch.Tensor]) -> int:
     return int((~valid).gather(1, chosen).sum())
 
 
-def robust_model(case: Case, seeds: int = 3000) -> tuple[nn.Module, torch.Tensor, int]:
+def robust_model(case: Case, seeds: int = 5000) -> tuple[nn.Module, torch.Tensor, int]:
     """-> the first model and input in the order of seeds whose proposals are chosen by a clear margin."""
     model = case.build().eval().float()
-    for seed in range(seeds):
+    for seed in range(case.first_seed, seeds):
         randomize(model, seed)
         generator = torch.Generator().manual_seed(seed + 1_000_000)
         pixels = torch.randn(case.batch, 3, *case.input, generator=generator).half().float()

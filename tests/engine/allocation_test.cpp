@@ -1,5 +1,10 @@
 // Counts what one steady image allocates. The sanitizers replace the allocator themselves, so this runs without them.
-#if !defined(__SANITIZE_ADDRESS__) && !(defined(__has_feature) && __has_feature(address_sanitizer))
+#ifdef __has_feature  // clang's way to say it; g++ has the macro
+#if __has_feature(address_sanitizer)
+#define __SANITIZE_ADDRESS__
+#endif
+#endif
+#ifndef __SANITIZE_ADDRESS__
 
 #include <dlfcn.h>
 #include <doctest/doctest.h>

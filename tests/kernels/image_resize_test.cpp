@@ -56,6 +56,7 @@ ImageResizeArgs plain_args(const std::uint8_t* pixels, int height, int width, in
           {1, 1, 1},
           {0, 0, 0},
           antialias,
+          true,
           nullptr};
 }
 
@@ -145,6 +146,55 @@ TEST_CASE("image_resize equals Pillow and is within 1 of PyTorch") {
       const Bytes two_taps =
           interleaved(run(plain_args(pixels.data(), height, width, 3, out_height, out_width, false)));
       CHECK(largest_difference(two_taps, stored.read<float>(name + "noaa")) <= 1.0 + 1e-4);
+    }
+  });
+}
+
+// Weights are off by 2^-23 each and sums are f32: some 1e-7 a tap of values up to 255.
+double unrounded_tolerance(const Sizes& s) {
+  return 1e-4 + 255 * 3e-7 * (s.height / s.out_height + s.width / s.out_width);
+}
+
+TEST_CASE("image_resize without rounding is near the exact value and PyTorch's floats") {
+  const testing::StoredTensors stored("resize/resize.safetensors");
+  testing::for_each_simd_target([&] {
+    for (const Sizes& s : kSizes) {
+      for (const int channels : {3, 1}) {
+        for (const bool antialias : {true, false}) {
+          CAPTURE(s.width);
+          CAPTURE(s.out_width);
+          const Bytes pixels = random_bytes(std::size_t(s.height) * s.width * channels, 2);
+          ImageResizeArgs args =
+              plain_args(pixels.data(), s.height, s.width, channels, s.out_height, s.out_width, antialias);
+          args.rounding = false;
+          const std::vector<float> y = run(args);
+          const auto exact =
+              reference::image_resize_exact(pixels, s.height, s.width, channels, s.out_height, s.out_width, antialias);
+          const std::size_t area = y.size() / 3;
+          double largest = 0.0;
+          for (std::size_t i = 0; i < y.size(); ++i) {
+            const std::size_t element = channels == 3 ? i % area * 3 + i / area : i % area;
+            largest = std::max(largest, std::abs(y[i] - exact[element]));
+          }
+          CHECK(largest <= unrounded_tolerance(s));
+        }
+      }
+    }
+    for (int i = 0; i < 6; ++i) {
+      const std::string name = "case" + std::to_string(i) + "_";
+      const Bytes pixels = stored.read<std::uint8_t>(name + "in");
+      const Sizes s{stored.size(name + "in", 0), stored.size(name + "in", 1), stored.size(name + "torch", 0),
+                    stored.size(name + "torch", 1)};
+      for (const bool antialias : {true, false}) {
+        ImageResizeArgs args = plain_args(pixels.data(), s.height, s.width, 3, s.out_height, s.out_width, antialias);
+        args.rounding = false;
+        const std::vector<float> y = run(args), expected = stored.read<float>(name + (antialias ? "torch" : "noaa"));
+        double largest = 0.0;
+        for (std::size_t e = 0; e < y.size(); ++e) {
+          largest = std::max<double>(largest, std::abs(y[e % 3 * (y.size() / 3) + e / 3] - expected[e]));
+        }
+        CHECK(largest <= unrounded_tolerance(s));
+      }
     }
   });
 }

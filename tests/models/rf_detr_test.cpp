@@ -5,7 +5,7 @@
 #include <algorithm>
 #include <cstdlib>
 #include <filesystem>
-#include <optional>
+#include <map>
 #include <span>
 #include <string>
 #include <vector>
@@ -184,20 +184,38 @@ TEST_CASE("RF-DETR: the number of threads changes rounding at most") {
   }
 }
 
+// Rows of a query in bf16 whose logits and box are those of f32.
+int near_rows(const RawOutputs& outputs, const Reference& reference) {
+  const auto row = [](const std::vector<float>& values, int index, int cols) {
+    const auto begin = values.begin() + std::ptrdiff_t{index} * cols;
+    return std::vector<float>(begin, begin + cols);
+  };
+  int near = 0;
+  for (int i = 0; i < outputs.batch * outputs.queries; ++i) {
+    const bool has_logits = testing::relative_error(row(outputs.logits, i, outputs.classes),
+                                                    row(reference.logits(), i, outputs.classes)) < 0.1;
+    near += has_logits && testing::max_difference(row(outputs.boxes, i, 4), row(reference.boxes(), i, 4)) < 0.02;
+  }
+  return near;
+}
+
+// A product of operands rounded to 8 bits is off by about 2^-9 * sqrt(2) of its size; some 50 products and norms in
+// series, their errors independent, make 2 %, and single rows more: 10 % and, relative to the image, 2 % are allowed.
+// Two proposals of nearly equal score may change places, which changes both queries' rows, so one row in five may be
+// off: a broken path leaves none.
 TEST_CASE("RF-DETR: bf16 stays near f32") {
-  std::optional<Error::Code> code;
   for (const std::filesystem::path& folder : folders_of(kModels)) {
     CAPTURE(folder.filename().string());
     const Reference reference(folder);
+    RawOutputs outputs;
     try {
-      const RawOutputs outputs = reference.outputs_of(load(folder, Precision::bf16));
-      MESSAGE(folder.filename().string() << ": " << testing::relative_error(outputs.logits, reference.logits()) << ", "
-                                         << testing::relative_error(outputs.boxes, reference.boxes()));
+      outputs = reference.outputs_of(load(folder, Precision::bf16));
     } catch (const Error& error) {
       if (error.code != Error::Code::unsupported) throw;
       MESSAGE("skipped: " << error.what());
       return;
     }
+    CHECK(5 * near_rows(outputs, reference) >= 4 * outputs.batch * outputs.queries);
   }
 }
 
@@ -223,7 +241,7 @@ TEST_CASE("RF-DETR: a missing tensor is named with the shape it needs") {
   struct Missing {
     const char *model, *name, *shape;
   };
-  for (const auto& [model, name, shape] : {
+  for (const Missing& missing : {
            Missing{"w2_original", "backbone.0.encoder.encoder.encoder.layer.3.mlp.fc2.bias", "(32)"},
            Missing{"w2_original", "backbone.0.projector.stages.0.0.m.2.cv2.conv.weight", "(16, 16, 3, 3)"},
            Missing{"w2_original", "transformer.decoder.layers.1.self_attn.in_proj_bias", "(96)"},
@@ -232,13 +250,13 @@ TEST_CASE("RF-DETR: a missing tensor is named with the shape it needs") {
            Missing{"p3p5", "backbone.0.projector.stages_sampling.0.1.0.weight", "(32, 16, 2, 2)"},
            Missing{"seg_huggingface", "model.class_embed.weight", "(5, 32)"},
        }) {
-    CAPTURE(name);
-    EditedModel edited(model);
-    REQUIRE(edited.tensors.erase(name) == 1);
+    CAPTURE(missing.name);
+    EditedModel edited(missing.model);
+    REQUIRE(edited.tensors.erase(missing.name) == 1);
     const std::string refusal = edited.refusal();
     CAPTURE(refusal);
-    CHECK(contains(refusal, "\"" + std::string(name) + "\" is missing"));
-    CHECK(contains(refusal, shape));
+    CHECK(contains(refusal, "\"" + std::string(missing.name) + "\" is missing"));
+    CHECK(contains(refusal, missing.shape));
   }
 }
 
