@@ -58,7 +58,9 @@ std::filesystem::path temporary(const std::string& name) {
 
 TEST_CASE("images of all formats decode to the expected pixels") {
   const nlohmann::json all = expectations();
-  for (const auto& [name, expected] : all.items()) {
+  for (const auto& item : all.items()) {
+    const std::string& name = item.key();
+    const nlohmann::json& expected = item.value();
     if (!expected["decodes"]) continue;
     CAPTURE(name);
     const Picture picture = read_picture(kImages + name);
@@ -79,7 +81,9 @@ TEST_CASE("images of all formats decode to the expected pixels") {
 
 TEST_CASE("damaged, truncated and foreign files are errors of code file") {
   const nlohmann::json all = expectations();
-  for (const auto& [name, expected] : all.items()) {
+  for (const auto& item : all.items()) {
+    const std::string& name = item.key();
+    const nlohmann::json& expected = item.value();
     if (expected["decodes"]) continue;
     CAPTURE(name);
     try {
@@ -97,7 +101,8 @@ TEST_CASE("damaged, truncated and foreign files are errors of code file") {
 
 TEST_CASE("no prefix of a file crashes the header reader or reads past its end") {
   const nlohmann::json all = expectations();
-  for (const auto& [name, expected] : all.items()) {
+  for (const auto& item : all.items()) {
+    const std::string& name = item.key();
     const std::vector<std::uint8_t> whole = bytes_of(name);
     for (std::size_t size = 0; size < whole.size(); ++size) {
       std::vector<std::uint8_t> prefix(whole.begin(), whole.begin() + static_cast<std::ptrdiff_t>(size));
