@@ -27,7 +27,8 @@ struct NamedPath {
   const char* name;
   AttentionPath path;
 };
-constexpr NamedPath kPaths[] = {{"amx", AttentionPath::amx}, {"simd", AttentionPath::simd}};
+constexpr NamedPath kPaths[] = {
+    {"amx", AttentionPath::amx}, {"avx512_bf16", AttentionPath::avx512_bf16}, {"simd", AttentionPath::simd}};
 
 AttentionArgs dense_args(const AttentionShape& s, const void* q, const void* k, const void* v, void* out, DType dtype) {
   const auto operand = [&](const void* data, int tokens, int dim) {
