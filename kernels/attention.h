@@ -39,7 +39,7 @@ struct AttentionArgs {
 namespace cpu {
 
 // Code paths, best first. `automatic` takes the best that the processor and dtype allow; tests force the others.
-enum class AttentionPath { automatic, amx, simd };
+enum class AttentionPath { automatic, amx, avx512_bf16, simd };
 
 std::size_t attention_scratch_bytes(const AttentionArgs& args, const ThreadPool& pool);
 // Throws Error{unsupported} for a dtype, dimension or path that it cannot run.

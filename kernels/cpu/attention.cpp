@@ -19,22 +19,60 @@ namespace {
 constexpr int kMaxDim = 128;
 
 struct Path {
-  AttentionPath path;
   int tile_queries;  // most rows of a tile
+  int query_step;    // rows that are computed together
   std::size_t scratch_bytes;
   void (*attend)(const AttentionTile&, DType);
 };
 
-Path make_path(const AttentionArgs& args, AttentionPath path) {
-  if (path != AttentionPath::simd && args.dtype == DType::bf16 && is_amx_available()) {
-    return {AttentionPath::amx, kAmxTileQueries, attention_amx_scratch_bytes(args.head_dim, args.value_dim),
-            attention_amx};
+const char* name_of(AttentionPath path) {
+  switch (path) {
+    case AttentionPath::automatic:
+      return "automatic";
+    case AttentionPath::amx:
+      return "amx";
+    case AttentionPath::avx512_bf16:
+      return "avx512_bf16";
+    case AttentionPath::simd:
+      return "simd";
   }
-  if (path == AttentionPath::automatic || path == AttentionPath::simd) {
-    return {AttentionPath::simd, kSimdTileQueries,
-            attention_simd_scratch_bytes(args.head_dim, args.value_dim, args.dtype), attention_simd};
+  return "?";
+}
+
+AttentionPath best_path(DType dtype) {
+  if (dtype != DType::bf16) return AttentionPath::simd;
+  return is_amx_available()      ? AttentionPath::amx
+         : is_avx512_bf16_fast() ? AttentionPath::avx512_bf16
+                                 : AttentionPath::simd;
+}
+
+Path make_path(const AttentionArgs& args, AttentionPath requested) {
+  const AttentionPath path = requested == AttentionPath::automatic ? best_path(args.dtype) : requested;
+  const bool is_bf16 = args.dtype == DType::bf16;
+  if (path == AttentionPath::simd) {
+    return {kSimdTileQueries, kSimdQueryStep, attention_simd_scratch_bytes(args.head_dim, args.value_dim, args.dtype),
+            attention_simd};
   }
-  fail(Error::Code::unsupported, "attention: path amx cannot run {} on this processor; simd can", name_of(args.dtype));
+  const std::size_t bytes = attention_bf16_scratch_bytes(args.head_dim, args.value_dim);
+  if (path == AttentionPath::amx && is_bf16 && is_amx_available()) {
+    return {kBf16TileQueries, kBf16QueryStep, bytes, attention_amx};
+  }
+  if (path == AttentionPath::avx512_bf16 && is_bf16 && is_avx512_bf16_available()) {
+    return {kBf16TileQueries, kBf16QueryStep, bytes, attention_avx512_bf16};
+  }
+  fail(Error::Code::unsupported, "attention: path {} cannot run {} on this processor; simd can", name_of(path),
+       vistazo::name_of(args.dtype));
+}
+
+// Rows of a tile: as many as the path likes, fewer if workers would otherwise be idle; all tiles of a pair alike, so
+// that the last is not a sliver.
+int rows_of_tile(const Path& path, int queries, std::int64_t pairs, int threads) {
+  constexpr int kItemsPerWorker = 4;
+  const std::int64_t steps = (queries + path.query_step - 1) / path.query_step;
+  const std::int64_t least = (queries + path.tile_queries - 1) / path.tile_queries;
+  const std::int64_t wanted = (std::int64_t{threads} * kItemsPerWorker + pairs - 1) / pairs;
+  const std::int64_t tiles = threads == 1 ? least : std::clamp(wanted, least, std::max(least, steps));
+  return static_cast<int>((steps + tiles - 1) / tiles) * path.query_step;
 }
 
 void check(const AttentionArgs& args) {
@@ -42,7 +80,7 @@ void check(const AttentionArgs& args) {
     if (value < 1) fail(Error::Code::unsupported, "attention: {} is {}, must be positive", name, value);
   };
   if (args.dtype != DType::f32 && args.dtype != DType::bf16) {
-    fail(Error::Code::unsupported, "attention: dtype is {}, must be f32 or bf16", name_of(args.dtype));
+    fail(Error::Code::unsupported, "attention: dtype is {}, must be f32 or bf16", vistazo::name_of(args.dtype));
   }
   positive("batch", args.batch);
   positive("heads", args.heads);
@@ -56,8 +94,9 @@ void check(const AttentionArgs& args) {
 }
 
 std::size_t worker_bytes(const AttentionArgs& args) {
-  return align_up(std::max(make_path(args, AttentionPath::automatic).scratch_bytes,
-                           make_path(args, AttentionPath::simd).scratch_bytes));
+  const std::size_t simd = attention_simd_scratch_bytes(args.head_dim, args.value_dim, args.dtype);
+  if (args.dtype != DType::bf16) return align_up(simd);
+  return align_up(std::max(simd, attention_bf16_scratch_bytes(args.head_dim, args.value_dim)));
 }
 
 const void* row_zero(const AttentionOperand& x, DType dtype, std::int64_t batch, std::int64_t head, int dim) {
@@ -78,11 +117,12 @@ void attention(const AttentionArgs& args, const ThreadPool& pool, AttentionPath 
   const std::size_t scratch_stride = worker_bytes(args);
   const auto element = static_cast<std::int64_t>(size_of(args.dtype));
   const std::int64_t pairs = std::int64_t{args.batch} * args.heads;
-  const int tiles = (args.queries + path.tile_queries - 1) / path.tile_queries;
+  const int rows = rows_of_tile(path, args.queries, pairs, pool.threads());
+  const int tiles = (args.queries + rows - 1) / rows;
 
   pool.for_each(pairs * tiles, [&](std::int64_t item, int worker) {
     const std::int64_t pair = item / tiles, b = pair / args.heads, h = pair % args.heads;
-    const std::int64_t first = item % tiles * path.tile_queries;
+    const std::int64_t first = item % tiles * rows;
     AttentionTile tile{};
     tile.q = static_cast<const std::byte*>(row_zero(args.q, args.dtype, b, h, args.head_dim)) +
              first * args.q.row_stride * element;
@@ -94,7 +134,7 @@ void attention(const AttentionArgs& args, const ThreadPool& pool, AttentionPath 
     tile.k_row_stride = args.k.row_stride;
     tile.v_row_stride = args.v.row_stride;
     tile.out_row_stride = args.out_row_stride;
-    tile.queries = static_cast<int>(std::min<std::int64_t>(path.tile_queries, args.queries - first));
+    tile.queries = static_cast<int>(std::min<std::int64_t>(rows, args.queries - first));
     tile.keys = args.keys;
     tile.head_dim = args.head_dim;
     tile.value_dim = args.value_dim;

@@ -21,17 +21,24 @@ struct AttentionTile {
   void* scratch;  // the path's scratch bytes, aligned to 64
 };
 
-// Every path: the most query rows of a tile, the scratch that one needs, and the kernel.
+// Every path: the most query rows of a tile and the number of rows that a tile should be a multiple of, the scratch
+// that one needs, and the kernel.
 
 // Highway: any processor. Sums and products in f32 for both dtypes.
-inline constexpr int kSimdTileQueries = 96;
+inline constexpr int kSimdTileQueries = 96, kSimdQueryStep = 48;
 std::size_t attention_simd_scratch_bytes(int head_dim, int value_dim, DType dtype);
 void attention_simd(const AttentionTile& tile, DType dtype);
 
-// Intel AMX with AVX512-BF16, bf16 only. Asks the kernel for the use of the tile registers, once for the process.
-inline constexpr int kAmxTileQueries = 512;
+// bf16 only: Intel AMX, or AVX512-BF16 alone. Asking for AMX asks the operating system for the use of its registers,
+// once for the process.
+inline constexpr int kBf16TileQueries = 512, kBf16QueryStep = 32;
 bool is_amx_available();
-std::size_t attention_amx_scratch_bytes(int head_dim, int value_dim);
+bool is_avx512_bf16_available();
+// Whether bf16 dot products beat f32 multiply-adds. AMD's do; on Intel one takes as long as four multiply-adds
+// (measured: 2.2 cycles against 0.54), for twice the work.
+bool is_avx512_bf16_fast();
+std::size_t attention_bf16_scratch_bytes(int head_dim, int value_dim);
 void attention_amx(const AttentionTile& tile, DType dtype);
+void attention_avx512_bf16(const AttentionTile& tile, DType dtype);
 
 }  // namespace vistazo::cpu

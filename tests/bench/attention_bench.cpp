@@ -1,7 +1,9 @@
 // Attention against oneDNN's matmul at the shapes of a ViT block, in the same run: each iteration times one after the
-// other. GFLOP/s counts 4 * queries * keys * dim per head. `share` is the ratio of the medians.
+// other, on as many threads as OMP_NUM_THREADS says. GFLOP/s counts 4 * queries * keys * dim per head. `share` is the
+// ratio of the medians.
 #include <benchmark/benchmark.h>
 #include <fmt/core.h>
+#include <omp.h>
 
 #include <algorithm>
 #include <chrono>
@@ -136,7 +138,7 @@ class SelfAttention {
 
  private:
   Shape shape_;
-  ThreadPool pool_;
+  ThreadPool pool_{omp_get_max_threads()};
   std::vector<float> values_;
   testing::GuardedBuffer qkv_, out_;
   AlignedBuffer scratch_;
@@ -198,6 +200,7 @@ const int registered = [] {
   };
   const Variant variants[] = {{"f32", DType::f32, AttentionPath::automatic},
                               {"bf16", DType::bf16, AttentionPath::automatic},
+                              {"bf16_dot", DType::bf16, AttentionPath::avx512_bf16},
                               {"bf16_simd", DType::bf16, AttentionPath::simd}};
   for (const Variant& variant : variants) {
     for (const Shape& shape : shapes) {
