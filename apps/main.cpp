@@ -2,6 +2,7 @@
 #include <vistazo/version.h>
 
 #include <algorithm>
+#include <cstdio>
 #include <exception>
 #include <iostream>
 #include <new>
@@ -39,7 +40,9 @@ int run_command_line(int argc, char** argv) {
     if (e.get_exit_code() == 0) return app.exit(e);  // --help and --version
     return report_error(fmt::format("{} (--help shows the usage)", e.what()));
   }
-  return run();
+  const int code = run();
+  if (std::fflush(stdout) != 0) return report_error("standard output cannot be written");
+  return code;
 }
 
 }  // namespace

@@ -181,6 +181,13 @@ class DetectTest(CommandLineTest):
 
     def test_outputs_that_cannot_be_written(self):
         self.detect("--json", self.folder / "no/such/folder/o.json", IMAGES / "rgba.png", code=2)
+        if os.path.exists("/dev/full"):
+            for arguments in [[], ["--json", "-"], ["--json", "/dev/full"]]:
+                with open("/dev/full", "w") as full:
+                    process = subprocess.run([PROGRAM, "detect", "--model", MODEL, *arguments, IMAGES / "rgba.png"],
+                                             stdout=full, stderr=subprocess.PIPE, text=True, timeout=300)
+                self.assertEqual(process.returncode, 2)
+                self.assertRegex(process.stderr, r"^vistazo: [^\n]+\n$")
         file = self.place("rgba.png", "file")
         self.detect("--save", file / "sub", IMAGES / "rgba.png", code=2)
 
