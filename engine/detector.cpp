@@ -199,8 +199,9 @@ Detector Detector::load(const std::filesystem::path& model, const Options& optio
   WeightReader reader(*checkpoint, impl->backend->weights());
   impl->model = make_model(config, reader);
   const std::filesystem::path processor = model / "preprocessor_config.json";
-  impl->preprocessing = std::filesystem::exists(processor) ? read_preprocessing(processor, impl->model->traits())
-                                                           : default_preprocessing(impl->model->traits());
+  impl->preprocessing = std::filesystem::exists(processor)
+                            ? read_preprocessing(read_config(processor), impl->model->traits())
+                            : default_preprocessing(impl->model->traits());
   impl->describe(model.string(), reader, checkpoint.get());
   return Detector(std::move(impl));
 }

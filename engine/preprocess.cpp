@@ -55,9 +55,8 @@ Preprocessing default_preprocessing(const ModelTraits& traits) {
   return p;
 }
 
-Preprocessing read_preprocessing(const std::filesystem::path& path, const ModelTraits& traits) {
+Preprocessing read_preprocessing(const ConfigReader& config, const ModelTraits& traits) {
   constexpr int kBilinear = 2;  // of Pillow's filters
-  const ConfigReader config = read_config(path);
   Preprocessing p = default_preprocessing(traits);
   read_size(config, p);
   if (config.integer("resample", 0, 5, kBilinear) != kBilinear) config.refuse("resample", "2 (bilinear)");

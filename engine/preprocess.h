@@ -2,8 +2,6 @@
 
 #include <vistazo/image.h>
 
-#include <filesystem>
-
 #include "engine/model.h"
 #include "engine/ops.h"
 
@@ -33,8 +31,8 @@ struct Preprocessing {
 Preprocessing default_preprocessing(const ModelTraits& traits);
 
 // Reads preprocessor_config.json; what it leaves out is as default_preprocessing() has it. Throws Error{file} for a
-// malformed file or value and Error{unsupported} for what is not implemented, such as another filter than bilinear.
-Preprocessing read_preprocessing(const std::filesystem::path& path, const ModelTraits& traits);
+// malformed value and Error{unsupported} for what is not implemented, such as another filter than bilinear.
+Preprocessing read_preprocessing(const ConfigReader& config, const ModelTraits& traits);
 
 // Where an image lies on the model's input.
 struct Placement {

@@ -2,24 +2,21 @@
 
 #include <doctest/doctest.h>
 
-#include <filesystem>
-#include <fstream>
+#include <nlohmann/json.hpp>
 #include <string>
 
 #include "kernels/base/error.h"
-#include "tests/support/temporary_folder.h"
+#include "weights/config_reader.h"
+#include "weights/json_file.h"
 
 namespace vistazo {
 namespace {
 
 Preprocessing read(const std::string& json) {
-  const testing::TemporaryFolder folder;
-  const auto path = folder.path() / "preprocessor_config.json";
-  std::ofstream(path) << json;
   ModelTraits traits;
   traits.input = {64, 96};
   traits.mean[0] = 0.5f;
-  return read_preprocessing(path, traits);
+  return read_preprocessing(ConfigReader(parse_json(json, "test"), "test"), traits);
 }
 
 TEST_CASE("a processor's size is the model's input") {

@@ -2,10 +2,10 @@
 #include <functional>
 #include <nlohmann/json.hpp>
 #include <optional>
-#include <string>
-#include <vector>
 
+#include "engine/preprocess.h"
 #include "kernels/base/error.h"
+#include "models/rf_detr_config.h"
 #include "weights/config_reader.h"
 #include "weights/json_file.h"
 
@@ -26,26 +26,19 @@ void attempt(const std::function<void()>& read) {
   }
 }
 
-void read_typical_keys(const ConfigReader& config, int depth) {
+// What Detector::load reads from the two files of a model folder.
+void read_as_model(const ConfigReader& config) {
   attempt([&] {
-    const int value = config.integer("hidden_size", 1, 4096);
-    require(value >= 1 && value <= 4096);
+    const RfDetrConfig c = read_rf_detr_config(config);
+    require(c.vit.dim % c.vit.heads == 0 && c.decoder.dim % c.decoder.self_heads == 0);
+    require(!c.stages.empty() && c.stages.back() <= c.vit.layers && !c.class_names.empty());
   });
   attempt([&] {
-    const double value = config.number("layer_norm_eps", 0.0, 1.0, 1e-6);
-    require(value >= 0.0 && value <= 1.0);
+    const Preprocessing p = read_preprocessing(config, ModelTraits{});
+    const Placement placement = place(p, {123, 457}, 32);
+    require(placement.top + placement.image.height <= placement.canvas.height);
+    require(placement.left + placement.image.width <= placement.canvas.width);
   });
-  attempt([&] { config.boolean("use_swiglu_ffn", false); });
-  attempt([&] { require(config.string("model_type").size() <= 4096); });
-  attempt([&] { config.one_of("hidden_act", {"gelu", "relu", "silu"}, "gelu"); });
-  attempt([&] {
-    for (const int value : config.integers("out_indices", -16, 64)) require(value >= -16 && value <= 64);
-  });
-  attempt([&] { config.numbers("image_mean", 0.0, 1.0, {0.0, 0.0, 0.0}); });
-  attempt([&] { config.strings("stage_names", {}); });
-  attempt([&] { require(config.labels("id2label").size() <= 100'000); });
-  attempt([&] { config.refuse("size", "something else"); });
-  if (depth < 4) attempt([&] { read_typical_keys(config.child("backbone_config"), depth + 1); });
 }
 
 }  // namespace
@@ -56,6 +49,6 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
   vistazo::attempt([&] {
     config.emplace(vistazo::parse_json({reinterpret_cast<const char*>(data), size}, "fuzz"), "fuzz");
   });
-  if (config) vistazo::read_typical_keys(*config, 0);
+  if (config) vistazo::read_as_model(*config);
   return 0;
 }

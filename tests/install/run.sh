@@ -15,14 +15,15 @@ mv "$work/prefix" "$work/moved"
 echo "== find_package(vistazo)"
 cmake -S "$here" -B "$work/build" -DCMAKE_PREFIX_PATH="$work/moved" -DCMAKE_CXX_COMPILER="$compiler" >"$work/cmake.log"
 cmake --build "$work/build"
-"$work/build/install_test"
+model="$work/moved/share/vistazo/weights/cells"
+"$work/build/install_test" "$model"
 
 echo "== pkg-config vistazo"
 PKG_CONFIG_PATH=$(dirname "$(find "$work/moved" -name vistazo.pc)")
 export PKG_CONFIG_PATH
 read -ra flags <<<"$(pkg-config --cflags --libs vistazo)"
 "$compiler" -std=c++20 "$here/main.cpp" -o "$work/install_test" "${flags[@]}"
-"$work/install_test"
+"$work/install_test" "$model"
 
 echo "== public headers on their own"
 for header in "$work"/moved/include/vistazo/*.h; do
@@ -35,4 +36,5 @@ done
 if [ -x "$work/moved/bin/vistazo" ]; then
   echo "== the installed command"
   "$work/moved/bin/vistazo" --version
+  "$work/moved/bin/vistazo" inspect "$model" >/dev/null
 fi
