@@ -50,7 +50,7 @@ Path make_path(const AttentionArgs& args, AttentionPath requested) {
   const AttentionPath path = requested == AttentionPath::automatic ? best_path(args.dtype) : requested;
   const bool is_bf16 = args.dtype == DType::bf16;
   if (path == AttentionPath::simd) {
-    return {kSimdTileQueries, kSimdQueryStep, attention_simd_scratch_bytes(args.head_dim, args.value_dim, args.dtype),
+    return {kSimdTileQueries, kSimdQueryStep, attention_simd_scratch_bytes(args.head_dim, args.value_dim),
             attention_simd};
   }
   const std::size_t bytes = attention_bf16_scratch_bytes(args.head_dim, args.value_dim);
@@ -94,7 +94,7 @@ void check(const AttentionArgs& args) {
 }
 
 std::size_t worker_bytes(const AttentionArgs& args) {
-  const std::size_t simd = attention_simd_scratch_bytes(args.head_dim, args.value_dim, args.dtype);
+  const std::size_t simd = attention_simd_scratch_bytes(args.head_dim, args.value_dim);
   if (args.dtype != DType::bf16) return align_up(simd);
   return align_up(std::max(simd, attention_bf16_scratch_bytes(args.head_dim, args.value_dim)));
 }

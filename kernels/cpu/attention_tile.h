@@ -25,8 +25,8 @@ struct AttentionTile {
 // that one needs, and the kernel.
 
 // Highway: any processor. Sums and products in f32 for both dtypes.
-inline constexpr int kSimdTileQueries = 96, kSimdQueryStep = 48;
-std::size_t attention_simd_scratch_bytes(int head_dim, int value_dim, DType dtype);
+inline constexpr int kSimdTileQueries = 192, kSimdQueryStep = 48;
+std::size_t attention_simd_scratch_bytes(int head_dim, int value_dim);
 void attention_simd(const AttentionTile& tile, DType dtype);
 
 // bf16 only: Intel AMX, or AVX512-BF16 alone. Asking for AMX asks the operating system for the use of its registers,
