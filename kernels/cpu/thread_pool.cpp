@@ -110,7 +110,7 @@ class ThreadPool::Team {
   }
 
  private:
-  // Takes items until none is left.
+  // Takes items until none is left. They are of one loop: none ends before run_items has counted what it did for it.
   void run_items(int worker) {
     std::uint32_t done = 0;
     for (std::uint64_t ticket = ticket_.load(std::memory_order_acquire); (ticket & kRemainingMask) != 0;) {

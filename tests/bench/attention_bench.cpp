@@ -138,7 +138,7 @@ class SelfAttention {
 
  private:
   Shape shape_;
-  ThreadPool pool_{omp_get_max_threads()};  // as many as oneDNN's products beside it
+  ThreadPool pool_{omp_get_max_threads()};
   std::vector<float> values_;
   testing::GuardedBuffer qkv_, out_;
   AlignedBuffer scratch_;
