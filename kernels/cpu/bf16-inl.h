@@ -16,41 +16,43 @@ namespace vistazo::cpu::HWY_NAMESPACE {
 
 namespace hn = hwy::HWY_NAMESPACE;
 
-// The 16 bits of each value rounded to bf16, in the low half of its lane. Rounds to nearest, ties to even; a NaN stays
-// a NaN. Highway's own DemoteTo rounds differently from target to target.
-template <class D, class V = hn::Vec<D>>
-HWY_INLINE hn::Vec<hn::RebindToUnsigned<D>> bf16_bits(D /*d*/, V value) {
-  const hn::RebindToUnsigned<D> du;
-  const auto bits = hn::BitCast(du, value);
-  const auto odd = hn::And(hn::ShiftRight<16>(bits), hn::Set(du, 1));
-  const auto rounded = hn::ShiftRight<16>(hn::Add(bits, hn::Add(odd, hn::Set(du, 0x7fff))));
-  const auto quiet_nan = hn::Or(hn::ShiftRight<16>(bits), hn::Set(du, 0x40));
-  return hn::IfThenElse(hn::RebindMask(du, hn::IsNaN(value)), quiet_nan, rounded);
-}
-
+// Elements of f32 or bf16 (as its bits), loaded to f32 and stored rounded to nearest even. Highway 1.0.3's own bf16
+// conversion truncates.
 template <class D>
-HWY_INLINE hn::Vec<D> load_f32(D d, const float* HWY_RESTRICT from) {
+HWY_INLINE hn::Vec<D> load(D d, const float* from) {
   return hn::LoadU(d, from);
 }
 
 template <class D>
-HWY_INLINE hn::Vec<D> load_f32(D d, const std::uint16_t* HWY_RESTRICT from) {
-  const hn::RebindToUnsigned<D> du;
-  const hn::Rebind<std::uint16_t, D> d16;
-  return hn::BitCast(d, hn::ShiftLeft<16>(hn::PromoteTo(du, hn::LoadU(d16, from))));
+HWY_INLINE hn::Vec<D> load([[maybe_unused]] D d, const std::uint16_t* from) {
+  const hn::Rebind<std::uint16_t, D> half;
+  const hn::Rebind<std::uint32_t, D> bits;
+  return hn::BitCast(d, hn::ShiftLeft<16>(hn::PromoteTo(bits, hn::LoadU(half, from))));
 }
 
-template <class D, class V = hn::Vec<D>>
-HWY_INLINE void store_f32(D d, V value, float* HWY_RESTRICT to) {
+template <class D>
+HWY_INLINE void store(hn::Vec<D> value, D d, float* to) {
   hn::StoreU(value, d, to);
 }
 
-template <class D, class V = hn::Vec<D>>
-HWY_INLINE void store_f32(D d, V value, std::uint16_t* HWY_RESTRICT to) {
-  const hn::RebindToSigned<D> di;
-  const hn::Rebind<std::uint16_t, D> d16;
-  // The demotion saturates from signed 32 bits; the values are in 0..65535, so that it changes none of them.
-  hn::StoreU(hn::DemoteTo(d16, hn::BitCast(di, bf16_bits(d, value))), d16, to);
+// The 16 bits of each value rounded to bf16, in the low half of its lane.
+template <class D>
+HWY_INLINE hn::Vec<hn::RebindToUnsigned<D>> bf16_bits(D /*d*/, hn::Vec<D> value) {
+  const hn::RebindToUnsigned<D> unsigned_tag;
+  const auto bits = hn::BitCast(unsigned_tag, value);
+  const auto odd = hn::And(hn::ShiftRight<16>(bits), hn::Set(unsigned_tag, 1));
+  const auto rounded = hn::ShiftRight<16>(hn::Add(hn::Add(bits, hn::Set(unsigned_tag, 0x7fff)), odd));
+  // Rounding could carry a NaN's fraction over to infinity: keep its upper bits and set the quiet one.
+  const auto quiet = hn::Or(hn::ShiftRight<16>(bits), hn::Set(unsigned_tag, 0x40));
+  return hn::IfThenElse(hn::RebindMask(unsigned_tag, hn::IsNaN(value)), quiet, rounded);
+}
+
+template <class D>
+HWY_INLINE void store(hn::Vec<D> value, D d, std::uint16_t* to) {
+  const hn::Rebind<std::uint16_t, D> half;
+  const hn::RebindToSigned<D> signed_tag;
+  // The demotion saturates from signed 32 bits; the values are in 0..65535, so it changes none of them.
+  hn::StoreU(hn::DemoteTo(half, hn::BitCast(signed_tag, bf16_bits(d, value))), half, to);
 }
 
 }  // namespace vistazo::cpu::HWY_NAMESPACE

@@ -139,11 +139,11 @@ HWY_INLINE void sum_corners(D d, const T* value, const T* zeros, std::int64_t st
     for (int corner = 0; corner < kCorners; ++corner) {
       const std::int64_t row = samples.row[corner][i];
       const T* from = row < 0 ? zeros : value + row * stride;
-      sums[corner] = hn::MulAdd(hn::Set(d, samples.weight[corner][i]), load_f32(d, from), sums[corner]);
+      sums[corner] = hn::MulAdd(hn::Set(d, samples.weight[corner][i]), load(d, from), sums[corner]);
     }
   }
   const auto sum = hn::Add(hn::Add(sums[0], sums[1]), hn::Add(sums[2], sums[3]));
-  store_f32(d, hn::Mul(sum, hn::Set(d, scale)), out);
+  store(hn::Mul(sum, hn::Set(d, scale)), d, out);
 }
 
 template <typename T>

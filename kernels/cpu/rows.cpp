@@ -33,11 +33,11 @@ HWY_INLINE void copy_run(const float* HWY_RESTRICT from, T* HWY_RESTRICT to, int
   const int lanes = static_cast<int>(hn::Lanes(d));
   if (count < lanes) {
     const hn::CappedTag<float, 1> one;
-    for (int i = 0; i < count; ++i) store_f32(one, load_f32(one, from + i), to + i);
+    for (int i = 0; i < count; ++i) store(load(one, from + i), one, to + i);
     return;
   }
-  for (int i = 0; i + lanes < count; i += lanes) store_f32(d, load_f32(d, from + i), to + i);
-  store_f32(d, load_f32(d, from + count - lanes), to + count - lanes);
+  for (int i = 0; i + lanes < count; i += lanes) store(load(d, from + i), d, to + i);
+  store(load(d, from + count - lanes), d, to + count - lanes);
 }
 
 template <typename T>

@@ -1,4 +1,4 @@
-// Vector arithmetic that the SIMD kernels share: bf16 in memory, exp, erf, activations. Files that use foreach_target.h
+// Vector arithmetic that the SIMD kernels share: exp, erf, activations, and bf16-inl.h. Files that use foreach_target.h
 // include it once per target, hence the guard that toggles.
 
 #if defined(VISTAZO_KERNELS_CPU_VECTOR_MATH_INL_H_) == defined(HWY_TARGET_TOGGLE)
@@ -14,43 +14,11 @@
 #include <cstdint>
 
 #include "kernels/activation.h"
+#include "kernels/cpu/bf16-inl.h"
 
 HWY_BEFORE_NAMESPACE();
 namespace vistazo::cpu::HWY_NAMESPACE {
 namespace hn = hwy::HWY_NAMESPACE;
-
-// Elements of f32 or bf16 (as its bits), loaded to f32 and stored rounded to nearest even. Highway 1.0.3's own bf16
-// conversion truncates.
-template <class D>
-HWY_INLINE hn::Vec<D> load(D d, const float* from) {
-  return hn::LoadU(d, from);
-}
-
-template <class D>
-HWY_INLINE hn::Vec<D> load([[maybe_unused]] D d, const std::uint16_t* from) {
-  const hn::Rebind<std::uint16_t, D> half;
-  const hn::Rebind<std::uint32_t, D> bits;
-  return hn::BitCast(d, hn::ShiftLeft<16>(hn::PromoteTo(bits, hn::LoadU(half, from))));
-}
-
-template <class D>
-HWY_INLINE void store(hn::Vec<D> value, D d, float* to) {
-  hn::StoreU(value, d, to);
-}
-
-template <class D>
-HWY_INLINE void store(hn::Vec<D> value, [[maybe_unused]] D d, std::uint16_t* to) {
-  const hn::Rebind<std::uint16_t, D> half;
-  const hn::RebindToUnsigned<D> unsigned_tag;
-  const hn::RebindToSigned<D> signed_tag;
-  const auto bits = hn::BitCast(unsigned_tag, value);
-  const auto odd = hn::And(hn::ShiftRight<16>(bits), hn::Set(unsigned_tag, 1));
-  const auto rounded = hn::ShiftRight<16>(hn::Add(hn::Add(bits, hn::Set(unsigned_tag, 0x7fff)), odd));
-  // Rounding could carry a NaN's fraction over to infinity: keep its upper bits and set the quiet one.
-  const auto quiet = hn::Or(hn::ShiftRight<16>(bits), hn::Set(unsigned_tag, 0x40));
-  const auto result = hn::IfThenElse(hn::RebindMask(unsigned_tag, hn::IsNaN(value)), quiet, rounded);
-  hn::StoreU(hn::DemoteTo(half, hn::BitCast(signed_tag, result)), half, to);
-}
 
 // The first `count` < Lanes(d) elements; the other lanes load as zero and are not stored.
 template <class D, typename T>
@@ -67,12 +35,24 @@ HWY_INLINE void store_some(hn::Vec<D> value, D d, T* to, std::size_t count) {
   for (std::size_t i = 0; i < count; ++i) to[i] = lanes[i];
 }
 
+// value * 2^power, for a whole power in [-252, 254]: two factors of half the exponent each, since one alone would
+// overflow for subnormal results and at 128.
+template <class D>
+HWY_INLINE hn::Vec<D> scale_by_power(D d, hn::Vec<D> value, hn::Vec<D> power) {
+  const hn::RebindToSigned<D> integer;
+  const auto exponent = hn::ConvertTo(integer, power);
+  const auto half = hn::ShiftRight<1>(exponent);
+  const auto bias = hn::Set(integer, 127);
+  const auto low = hn::BitCast(d, hn::ShiftLeft<23>(hn::Add(half, bias)));
+  const auto high = hn::BitCast(d, hn::ShiftLeft<23>(hn::Add(hn::Sub(exponent, half), bias)));
+  return hn::Mul(hn::Mul(value, low), high);
+}
+
 // 2^x for x in [-126, 127.99]; 0 below -127, infinity from 128 on, NaN for NaN. Relative error below 2e-7: x is split
 // into an integer, which becomes the exponent, and a rest in [-1/2, 1/2], for which the Taylor series of 2^r to the
 // seventh power is exact to 2^-27.
 template <class D>
 HWY_INLINE hn::Vec<D> exp2(D d, hn::Vec<D> x) {
-  const hn::RebindToSigned<D> integer;
   // Min and Max may drop a NaN; the last select brings it back.
   const auto clamped = hn::Min(hn::Max(x, hn::Set(d, -150.0f)), hn::Set(d, 129.0f));
   const auto whole = hn::Round(clamped);
@@ -85,20 +65,13 @@ HWY_INLINE hn::Vec<D> exp2(D d, hn::Vec<D> x) {
   sum = hn::MulAdd(sum, rest, hn::Set(d, 2.40226507e-1f));
   sum = hn::MulAdd(sum, rest, hn::Set(d, 6.93147181e-1f));
   sum = hn::MulAdd(sum, rest, hn::Set(d, 1.0f));
-  // Two factors of half the exponent each: one alone would overflow for subnormal results and at 128.
-  const auto exponent = hn::ConvertTo(integer, whole);
-  const auto half = hn::ShiftRight<1>(exponent);
-  const auto bias = hn::Set(integer, 127);
-  const auto low = hn::BitCast(d, hn::ShiftLeft<23>(hn::Add(half, bias)));
-  const auto high = hn::BitCast(d, hn::ShiftLeft<23>(hn::Add(hn::Sub(exponent, half), bias)));
-  return hn::IfThenElse(hn::IsNaN(x), x, hn::Mul(hn::Mul(sum, low), high));
+  return hn::IfThenElse(hn::IsNaN(x), x, scale_by_power(d, sum, whole));
 }
 
 // e^x, relative error below 2e-7 where the result is normal; 0 and infinity outside the range of f32, NaN for NaN.
 // As exp2, but the rest is x - n ln(2), with ln(2) in two parts so that it keeps its bits for a large n.
 template <class D>
 HWY_INLINE hn::Vec<D> exp(D d, hn::Vec<D> x) {
-  const hn::RebindToSigned<D> integer;
   const auto clamped = hn::Min(hn::Max(x, hn::Set(d, -104.0f)), hn::Set(d, 89.0f));
   const auto whole = hn::Round(hn::Mul(clamped, hn::Set(d, 1.44269504f)));
   auto rest = hn::NegMulAdd(whole, hn::Set(d, 0.693359375f), clamped);  // 9 bits: exact products
@@ -111,12 +84,7 @@ HWY_INLINE hn::Vec<D> exp(D d, hn::Vec<D> x) {
   sum = hn::MulAdd(sum, rest, hn::Set(d, 0.5f));
   sum = hn::MulAdd(sum, rest, hn::Set(d, 1.0f));
   sum = hn::MulAdd(sum, rest, hn::Set(d, 1.0f));
-  const auto exponent = hn::ConvertTo(integer, whole);
-  const auto half = hn::ShiftRight<1>(exponent);
-  const auto bias = hn::Set(integer, 127);
-  const auto low = hn::BitCast(d, hn::ShiftLeft<23>(hn::Add(half, bias)));
-  const auto high = hn::BitCast(d, hn::ShiftLeft<23>(hn::Add(hn::Sub(exponent, half), bias)));
-  return hn::IfThenElse(hn::IsNaN(x), x, hn::Mul(hn::Mul(sum, low), high));
+  return hn::IfThenElse(hn::IsNaN(x), x, scale_by_power(d, sum, whole));
 }
 
 // erf(x), absolute error below 2e-7: x P(x^2) / Q(x^2), a minimax fit on [-3.93, 3.93] with error 1.7e-8 before
