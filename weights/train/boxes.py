@@ -10,7 +10,7 @@ def to_corners(boxes):
 
 
 def overlap(a, b):
-    """IoU and generalised IoU of cxcywh boxes whose leading dimensions broadcast: (..., 4), (..., 4) -> (...), (...)."""
+    """IoU and generalised IoU of cxcywh boxes (..., 4) whose leading dimensions broadcast -> (...), (...)."""
     a_left, a_top, a_right, a_bottom = to_corners(a).unbind(-1)
     b_left, b_top, b_right, b_bottom = to_corners(b).unbind(-1)
 

@@ -28,7 +28,7 @@ class Split:
 
 
 def load_split(folder, split, size, device, limit=None):
-    """Read `instances_<split>.json` and its images; with `limit`, only the first so many images. Crowds are left out."""
+    """Read `instances_<split>.json` and its images; with `limit`, the first so many only. Crowds are left out."""
     folder = Path(folder)
     annotations = json.loads((folder / f"instances_{split}.json").read_text())
     records = annotations["images"][:limit]

@@ -148,7 +148,7 @@ def true_positives(iou):
 
 
 def interpolated_precision(correct, objects):
-    """correct (n, 10) bool, best detection first -> the mean over RECALLS of the best precision at that recall or more."""
+    """correct (n, 10) bool, best detection first -> the mean over RECALLS of the best precision from there on."""
     hits = correct.cumsum(axis=0)
     recall = hits / objects
     precision = hits / np.arange(1, len(correct) + 1)[:, None]

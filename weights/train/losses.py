@@ -14,7 +14,7 @@ DUPLICATE_IOU = 0.5
 
 @dataclass
 class Losses:
-    """Scalars. `mean_iou` (of matched pairs) and `unmatched` (share of targets left without a query) are for the log."""
+    """Scalars. For the log: `mean_iou` of matched pairs, `unmatched` share of targets without a query."""
 
     classification: torch.Tensor
     l1: torch.Tensor
@@ -102,7 +102,7 @@ def classification_loss(logits, matched, iou, largest_iou, duplicate_power):
     """IoU-aware binary cross-entropy, after Align-DETR (Cai et al., 2023), with a firm hand on duplicates.
 
     A matched query's score p is pulled towards t = p^0.25 IoU^0.75. Any other score is pushed to 0 with weight p^2,
-    which is lenient: where two queries fit an object equally well, both keep a high score. So the scores of a query that
+    which is lenient: where two queries fit an object alike, both keep a high score. So the scores of a query that
     lies on a target (IoU >= 0.5), other than the one it was matched for, get the weight p^duplicate_power instead.
 
     logits (P, Q, C); matched: problem, query and class index of every matched pair; iou: theirs;

@@ -1,4 +1,4 @@
-"""The detector: Hugging Face's RF-DETR with a small plain ViT, built from nothing, averaged, and written as a folder."""
+"""The detector: Hugging Face's RF-DETR with a small plain ViT, built from nothing, averaged, written as a folder."""
 
 import copy
 import json
@@ -110,7 +110,8 @@ def save_folder(model, folder):
 
     size = config.backbone_config.image_size
     processor = RfDetrImageProcessor(size={"height": size, "width": size})
-    (folder / "preprocessor_config.json").write_text(json.dumps(json.loads(processor.to_json_string()), indent=1) + "\n")
+    settings = json.loads(processor.to_json_string())
+    (folder / "preprocessor_config.json").write_text(json.dumps(settings, indent=1) + "\n")
 
 
 def belongs_to_later_group(name):

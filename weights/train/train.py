@@ -60,7 +60,7 @@ def parse_options():
 
     group = parser.add_argument_group("machine").add_argument
     group("--device", default="cuda" if torch.cuda.is_available() else "cpu", help="cuda, or cpu to try the code")
-    group("--no-compile", action="store_true", help="do without torch.compile (which takes a minute, then halves a step)")
+    group("--no-compile", action="store_true", help="do without torch.compile (a minute, then steps take half)")
     group("--limit", type=int, help="only the first so many images of each split, to try the code")
     return parser.parse_args()
 
