@@ -24,6 +24,4 @@ build asan
 build release -DVISTAZO_SANITIZED_BUILD="$PWD/build/asan" -DVISTAZO_FUZZ_SECONDS="$fuzz_seconds"
 grep -ho 'vistazo: .*CUDA.*' build/release/configure.log | head -n 1
 
-# Several test programs share the cores: idle threads of a team must not spin.
-export OMP_WAIT_POLICY=passive
 ctest --preset release --parallel "$(nproc)"

@@ -1,30 +1,58 @@
 #include "kernels/cpu/convolution.h"
 
 #include <algorithm>
+#include <array>
+#include <memory>
 #include <string>
 
 #include "kernels/base/error.h"
 #include "kernels/cpu/onednn.h"
 #include "kernels/cpu/thread_pool.h"
 
-// oneDNN's direct convolution with bias and activation fused into its epilogue. oneDNN divides images, rows and output
-// channels among the threads. The weight is reordered once into the blocks that the processor's kernel wants for an
-// image of a common size; its kernels for other sizes take the same blocks.
+// oneDNN's direct convolution with bias and activation fused into its epilogue. An item of work is a band of rows of
+// one image's output, which reads its rows of the input in place. The bands depend on the shape only, so results do not
+// depend on the number of threads. The weight is reordered once into the blocks that the processor's kernel wants for
+// an image of a common size; its kernels for other sizes take the same blocks.
 namespace vistazo::cpu {
 
 namespace {
 
+using Prepared = std::shared_ptr<const onednn::PreparedPrimitive>;
+
 // The size that the weight layout is chosen for: larger than a kernel, so that no degenerate case is chosen.
 constexpr int kNominalSize = 32;
 
+// A band has at least this many rows of output, if the image has: bands of 4 rows cost 20 % in bf16.
+constexpr int kBandRows = 8;
+constexpr int kMaxBands = 16;  // of an image
+
+// The input of a band and what surrounds it.
 struct PrimitiveKey {
-  int batch, height, width;
-  int threads;
+  int height, width;
+  int padding_above, padding_below;
   DType y_dtype;
   Activation activation;
 
   bool operator==(const PrimitiveKey&) const = default;
 };
+
+struct Band {
+  int first_row;  // of the output
+  int input_row, input_height;
+  int padding_above, padding_below;
+};
+
+int bands_of(const ConvolutionShape& s, int out_height) {
+  if (s.padding >= s.kernel_height) return 1;  // a band could lie in the padding altogether
+  return std::clamp(out_height / kBandRows, 1, kMaxBands);
+}
+
+Band band_of(const ConvolutionShape& s, int height, int out_height, int bands, int index) {
+  const int first = out_height * index / bands, last = out_height * (index + 1) / bands;
+  const int above = first * s.stride - s.padding, below = (last - 1) * s.stride - s.padding + s.kernel_height;
+  const int input_row = std::max(above, 0);
+  return {first, input_row, std::min(below, height) - input_row, input_row - above, std::max(below - height, 0)};
+}
 
 dnnl::memory::dims weight_dims(const ConvolutionShape& s) {
   if (s.groups == 1) return {s.out_channels, s.in_channels, s.kernel_height, s.kernel_width};
@@ -51,7 +79,8 @@ struct PackedConvolution::Impl {
 
   dnnl::convolution_forward::primitive_desc describe(const PrimitiveKey& key, const dnnl::memory::desc& weight_desc,
                                                      bool has_bias) const;
-  std::shared_ptr<const onednn::PreparedPrimitive> prepare(const PrimitiveKey& key);
+  Prepared prepare(const PrimitiveKey& key, int runs);
+  void run(const ConvolutionArgs& args, const ThreadPool& pool);
 };
 
 dnnl::convolution_forward::primitive_desc PackedConvolution::Impl::describe(const PrimitiveKey& key,
@@ -60,25 +89,60 @@ dnnl::convolution_forward::primitive_desc PackedConvolution::Impl::describe(cons
   using dnnl::memory;
   using Forward = dnnl::convolution_forward;
   const auto nhwc = memory::format_tag::nhwc;
-  const memory::desc x({key.batch, shape.in_channels, key.height, key.width}, onednn::data_type_of(dtype), nhwc);
-  const memory::desc y({key.batch, shape.out_channels, shape.out_height(key.height), shape.out_width(key.width)},
+  const int padded_height = key.height + key.padding_above + key.padding_below;
+  const int out_height = (padded_height - shape.kernel_height) / shape.stride + 1;
+  const memory::desc x({1, shape.in_channels, key.height, key.width}, onednn::data_type_of(dtype), nhwc);
+  const memory::desc y({1, shape.out_channels, out_height, shape.out_width(key.width)},
                        onednn::data_type_of(key.y_dtype), nhwc);
   const memory::desc b({shape.out_channels}, memory::data_type::f32, memory::format_tag::a);
   const auto kind = dnnl::prop_kind::forward_inference;
   const auto direct = dnnl::algorithm::convolution_direct;  // Winograd's sums are less exact
-  const memory::dims strides{shape.stride, shape.stride}, padding{shape.padding, shape.padding};
-  const Forward::desc desc = has_bias ? Forward::desc(kind, direct, x, weight_desc, b, y, strides, padding, padding)
-                                      : Forward::desc(kind, direct, x, weight_desc, y, strides, padding, padding);
+  const memory::dims strides{shape.stride, shape.stride};
+  const memory::dims before{key.padding_above, shape.padding}, after{key.padding_below, shape.padding};
+  const Forward::desc desc = has_bias ? Forward::desc(kind, direct, x, weight_desc, b, y, strides, before, after)
+                                      : Forward::desc(kind, direct, x, weight_desc, y, strides, before, after);
   dnnl::post_ops post_ops;
   onednn::append_activation(post_ops, key.activation);
   return {desc, onednn::attributes_of(post_ops), onednn::engine()};
 }
 
-std::shared_ptr<const onednn::PreparedPrimitive> PackedConvolution::Impl::prepare(const PrimitiveKey& key) {
-  return primitives.get(key, [&] {
-    const onednn::TeamSize team(key.threads);
+Prepared PackedConvolution::Impl::prepare(const PrimitiveKey& key, int runs) {
+  Prepared primitive = primitives.get(key, [&] {
+    const onednn::OneThread one_thread;
     const auto description = describe(key, weight.get_desc(), static_cast<bool>(bias));
     return std::make_shared<const onednn::PreparedPrimitive>(dnnl::convolution_forward(description), weight, bias);
+  });
+  primitive->reserve(runs);
+  return primitive;
+}
+
+void PackedConvolution::Impl::run(const ConvolutionArgs& args, const ThreadPool& pool) {
+  const int out_height = shape.out_height(args.height);
+  const std::int64_t x_row = std::int64_t{args.width} * shape.in_channels;  // elements
+  const std::int64_t y_row = std::int64_t{shape.out_width(args.width)} * shape.out_channels;
+
+  const int bands = bands_of(shape, out_height);
+  std::array<Prepared, kMaxBands> products;
+  std::size_t worker_bytes = 0;
+  for (int b = 0; b < bands; ++b) {
+    const Band band = band_of(shape, args.height, out_height, bands, b);
+    Prepared& product = products[static_cast<std::size_t>(b)];
+    product =
+        prepare({band.input_height, args.width, band.padding_above, band.padding_below, args.y_dtype, args.activation},
+                pool.threads());
+    worker_bytes = std::max(worker_bytes, align_up(product->scratch_bytes()));
+  }
+  const onednn::CallScratch scratch(worker_bytes * static_cast<std::size_t>(pool.threads()));
+
+  onednn::for_each_or_throw(pool, std::int64_t{args.batch} * bands, [&](std::int64_t item, int worker) {
+    const std::int64_t image = item / bands;
+    const Band band = band_of(shape, args.height, out_height, bands, static_cast<int>(item % bands));
+    const std::int64_t x_first = (image * args.height + band.input_row) * x_row;
+    const std::int64_t y_first = (image * out_height + band.first_row) * y_row;
+    const auto* x = static_cast<const std::byte*>(args.x) + x_first * static_cast<std::int64_t>(size_of(dtype));
+    auto* y = static_cast<std::byte*>(args.y) + y_first * static_cast<std::int64_t>(size_of(args.y_dtype));
+    products[static_cast<std::size_t>(item % bands)]->run(
+        x, y, scratch.data() + static_cast<std::size_t>(worker) * worker_bytes);
   });
 }
 
@@ -92,9 +156,14 @@ PackedConvolution::PackedConvolution(const float* weight, const float* bias, con
   const memory::desc any(weight_dims(shape), onednn::data_type_of(dtype), memory::format_tag::any);
   const memory::desc plain(weight_dims(shape), memory::data_type::f32, plain_tag);
   const memory::desc plain_bias({shape.out_channels}, memory::data_type::f32, memory::format_tag::a);
-  const PrimitiveKey nominal{
-      1, kNominalSize + shape.kernel_height, kNominalSize + shape.kernel_width, 1, dtype, Activation::none};
+  const PrimitiveKey nominal{.height = kNominalSize + shape.kernel_height,
+                             .width = kNominalSize + shape.kernel_width,
+                             .padding_above = shape.padding,
+                             .padding_below = shape.padding,
+                             .y_dtype = dtype,
+                             .activation = Activation::none};
   try {
+    const onednn::OneThread one_thread;
     const auto description = impl_->describe(nominal, any, bias != nullptr);
     if (dtype == DType::bf16 && onednn::is_reference(description.impl_info_str())) {
       fail(Error::Code::unsupported, "convolution: this processor has no bf16 products; use f32");
@@ -132,11 +201,8 @@ void PackedConvolution::run(const ConvolutionArgs& args, const ThreadPool& pool)
          args.height, args.width, impl.shape.kernel_height, impl.shape.kernel_width, impl.shape.padding);
   }
   if (args.batch == 0) return;
-  const int threads = onednn::team_size(pool.threads());
   try {
-    const auto primitive = impl.prepare({args.batch, args.height, args.width, threads, args.y_dtype, args.activation});
-    const onednn::TeamSize team(threads);
-    primitive->run(args.x, args.y);
+    impl.run(args, pool);
   } catch (const dnnl::error& error) {
     fail(Error::Code::device, "convolution: {} images of {} x {}: oneDNN: {}", args.batch, args.height, args.width,
          error.what());

@@ -2,40 +2,56 @@
 
 #include <algorithm>
 #include <cstring>
-#include <exception>
-#include <mutex>
-#include <utility>
+#include <memory>
 
 #include "kernels/base/error.h"
+#include "kernels/cpu/activation_range.h"
 #include "kernels/cpu/onednn.h"
 #include "kernels/cpu/thread_pool.h"
 
 // oneDNN's inner product with bias, activation or accumulation fused into its epilogue. The weight is reordered once
 // into the blocks that the processor's kernel wants; that layout does not depend on the number of rows, so every
-// primitive shares it. oneDNN divides rows and columns among the threads of a dense product.
+// primitive shares it. The pool's threads take blocks of rows and multiply each on their own. The blocks depend on the
+// number of rows only, so results do not depend on the number of threads.
 //
-// With strided operands oneDNN 2.6 falls back to its reference loops (a thousand times slower). Column slices are
-// therefore multiplied in blocks of rows: a worker takes a block, copies it into dense scratch that stays in its L2
-// cache, multiplies on its own, and copies the result out.
+// gelu is ours, which is faster than oneDNN's: it is applied to a block's product in the L2 cache, on its way from f32
+// scratch to y. With strided operands oneDNN 2.6 falls back to its reference loops (a thousand times slower), so column
+// slices are copied into and out of dense scratch.
 namespace vistazo::cpu {
 
 namespace {
 
 using onednn::PreparedPrimitive;
+using Prepared = std::shared_ptr<const PreparedPrimitive>;
 
 // The number of rows that the weight layout is chosen for. oneDNN runs its fast kernels on these blocks for any other;
 // see docs/kernels/linear.md.
 constexpr int kNominalRows = 1024;
 
-// Rows of a strided block: enough to reuse each weight block from L1, few enough that x and y of 1024 columns (1 MB in
-// f32) stay in an L2 cache.
-constexpr std::int64_t kBlockRows = 128;
+// Blocks for up to 16 threads, with rows for whole AMX tiles: at least kLeastRows, so that each block of the weight is
+// reused from L1, at most kMostRows, so that x and y of 1024 columns (1 MB in f32) stay in an L2 cache. Between them
+// oneDNN's speed hardly depends on the size (docs/kernels/linear.md).
+constexpr std::int64_t kLeastRows = 48, kMostRows = 128;
+constexpr std::int64_t kBlocks = 16, kTileRows = 16;
+
+// Rows in blocks of the same size but one, which has up to half a block more or less. It goes first: the last items
+// should not be the longest.
+struct RowBlocks {
+  explicit RowBlocks(std::int64_t rows)
+      : block(std::min(rows, std::clamp(rows / kBlocks / kTileRows * kTileRows, kLeastRows, kMostRows))),
+        count((rows + block / 2) / block),
+        odd(rows - (count - 1) * block) {}
+
+  std::int64_t first_row(std::int64_t item) const { return item == 0 ? 0 : odd + (item - 1) * block; }
+  std::int64_t rows(std::int64_t item) const { return item == 0 ? odd : block; }
+
+  std::int64_t block, count, odd;
+};
 
 struct PrimitiveKey {
   std::int64_t rows;
-  int threads;
   DType y_dtype;
-  Activation activation;
+  Activation activation;  // the fused one
   bool accumulate;
 
   bool operator==(const PrimitiveKey&) const = default;
@@ -46,6 +62,14 @@ void copy_rows(const std::byte* from, std::int64_t from_row_bytes, std::byte* to
   for (std::int64_t r = 0; r < rows; ++r) std::memcpy(to + r * to_row_bytes, from + r * from_row_bytes, bytes);
 }
 
+void activate_rows(const float* product, std::byte* y, const LinearArgs& args, std::int64_t rows, int out) {
+  if (args.y_row_stride == out) return activate_range(product, y, rows * out, args.activation, args.y_dtype);
+  const std::int64_t stride = args.y_row_stride * static_cast<std::int64_t>(size_of(args.y_dtype));
+  for (std::int64_t r = 0; r < rows; ++r) {
+    activate_range(product + r * out, y + r * stride, out, args.activation, args.y_dtype);
+  }
+}
+
 }  // namespace
 
 struct PackedLinear::Impl {
@@ -54,13 +78,11 @@ struct PackedLinear::Impl {
   AlignedBuffer weight_bytes, bias_bytes;
   dnnl::memory weight, bias;
   onednn::PrimitiveCache<PrimitiveKey> primitives;
-  onednn::BufferList block_scratch;
 
   dnnl::inner_product_forward::primitive_desc describe(const PrimitiveKey& key, const dnnl::memory::desc& weight_desc,
                                                        bool has_bias) const;
-  std::shared_ptr<const PreparedPrimitive> prepare(const PrimitiveKey& key);
-  void run_dense(const LinearArgs& args, const ThreadPool& pool);
-  void run_strided(const LinearArgs& args, const ThreadPool& pool);
+  Prepared prepare(const PrimitiveKey& key, int threads);
+  void run(const LinearArgs& args, const ThreadPool& pool);
 };
 
 dnnl::inner_product_forward::primitive_desc PackedLinear::Impl::describe(const PrimitiveKey& key,
@@ -80,66 +102,58 @@ dnnl::inner_product_forward::primitive_desc PackedLinear::Impl::describe(const P
   return {desc, onednn::attributes_of(post_ops), onednn::engine()};
 }
 
-std::shared_ptr<const PreparedPrimitive> PackedLinear::Impl::prepare(const PrimitiveKey& key) {
-  return primitives.get(key, [&] {
-    const onednn::TeamSize team(key.threads);
+Prepared PackedLinear::Impl::prepare(const PrimitiveKey& key, int threads) {
+  Prepared primitive = primitives.get(key, [&] {
+    const onednn::OneThread one_thread;
     const auto description = describe(key, weight.get_desc(), static_cast<bool>(bias));
     return std::make_shared<const PreparedPrimitive>(dnnl::inner_product_forward(description), weight, bias);
   });
+  primitive->reserve(threads);
+  return primitive;
 }
 
-void PackedLinear::Impl::run_dense(const LinearArgs& args, const ThreadPool& pool) {
-  const int threads = onednn::team_size(pool.threads());
-  const auto primitive = prepare({args.rows, threads, args.y_dtype, args.activation, args.accumulate});
-  const onednn::TeamSize team(threads);
-  primitive->run(args.x, args.y);
-}
+void PackedLinear::Impl::run(const LinearArgs& args, const ThreadPool& pool) {
+  const RowBlocks blocks(args.rows);
+  const bool is_fused = args.activation != Activation::gelu;
+  const DType product_dtype = is_fused ? args.y_dtype : DType::f32;
+  const Activation fused = is_fused ? args.activation : Activation::none;
+  const Prepared block_product = prepare({blocks.block, product_dtype, fused, args.accumulate}, pool.threads());
+  const Prepared odd_product = prepare({blocks.odd, product_dtype, fused, args.accumulate}, pool.threads());
 
-void PackedLinear::Impl::run_strided(const LinearArgs& args, const ThreadPool& pool) {
-  const std::int64_t block = std::min(args.rows, kBlockRows);
-  const std::int64_t block_count = (args.rows + block - 1) / block;
-  const std::int64_t last = args.rows - (block_count - 1) * block;
-  const auto whole_block = prepare({block, 1, args.y_dtype, args.activation, args.accumulate});
-  const auto last_block = prepare({last, 1, args.y_dtype, args.activation, args.accumulate});
-
-  const std::int64_t x_row_bytes = args.x_row_stride * static_cast<std::int64_t>(size_of(dtype));
-  const std::int64_t y_row_bytes = args.y_row_stride * static_cast<std::int64_t>(size_of(args.y_dtype));
-  const std::size_t x_bytes = static_cast<std::size_t>(in) * size_of(dtype);
-  const std::size_t y_bytes = static_cast<std::size_t>(out) * size_of(args.y_dtype);
-  const bool is_x_dense = args.x_row_stride == in, is_y_dense = args.y_row_stride == out;
-  const std::size_t x_scratch = is_x_dense ? 0 : align_up(static_cast<std::size_t>(block) * x_bytes);
-  const std::size_t y_scratch = is_y_dense ? 0 : static_cast<std::size_t>(block) * y_bytes;
-
-  const auto multiply_block = [&](std::int64_t item) {
-    const std::int64_t rows = item + 1 == block_count ? last : block;
-    const std::byte* x = static_cast<const std::byte*>(args.x) + item * block * x_row_bytes;
-    std::byte* y = static_cast<std::byte*>(args.y) + item * block * y_row_bytes;
-    AlignedBuffer scratch = block_scratch.take(x_scratch + y_scratch);
-    std::byte* dense_y = is_y_dense ? y : scratch.data() + x_scratch;
-    if (!is_x_dense) {
-      copy_rows(x, x_row_bytes, scratch.data(), static_cast<std::int64_t>(x_bytes), rows, x_bytes);
-      x = scratch.data();
-    }
-    if (!is_y_dense && args.accumulate) {
-      copy_rows(y, y_row_bytes, dense_y, static_cast<std::int64_t>(y_bytes), rows, y_bytes);
-    }
-    const onednn::TeamSize team(1);
-    (rows == block ? whole_block : last_block)->run(x, dense_y);
-    if (!is_y_dense) copy_rows(dense_y, static_cast<std::int64_t>(y_bytes), y, y_row_bytes, rows, y_bytes);
-    block_scratch.give_back(std::move(scratch));
+  const auto bytes_of = [](std::int64_t elements, DType type) {
+    return elements * static_cast<std::int64_t>(size_of(type));
   };
+  const std::int64_t x_stride = bytes_of(args.x_row_stride, dtype), x_row = bytes_of(in, dtype);
+  const std::int64_t y_stride = bytes_of(args.y_row_stride, args.y_dtype), product_row = bytes_of(out, product_dtype);
+  const bool is_x_dense = args.x_row_stride == in;
+  const bool is_in_place = args.y_row_stride == out && product_dtype == args.y_dtype;
+  const std::int64_t most_rows = std::max(blocks.block, blocks.odd);
+  const std::size_t pad_bytes = align_up(std::max(block_product->scratch_bytes(), odd_product->scratch_bytes()));
+  const std::size_t x_bytes = is_x_dense ? 0 : align_up(static_cast<std::size_t>(most_rows * x_row));
+  const std::size_t y_bytes = is_in_place ? 0 : align_up(static_cast<std::size_t>(most_rows * product_row));
+  const std::size_t worker_bytes = pad_bytes + x_bytes + y_bytes;
+  const onednn::CallScratch scratch(worker_bytes * static_cast<std::size_t>(pool.threads()));
 
-  std::exception_ptr error;  // of the last block that failed: what a worker throws must not leave its loop
-  std::mutex error_mutex;
-  pool.for_each(block_count, [&](std::int64_t item, int) {
-    try {
-      multiply_block(item);
-    } catch (...) {
-      const std::lock_guard lock(error_mutex);
-      error = std::current_exception();
+  onednn::for_each_or_throw(pool, blocks.count, [&](std::int64_t item, int worker) {
+    std::byte* const pad = scratch.data() + static_cast<std::size_t>(worker) * worker_bytes;
+    const std::int64_t rows = blocks.rows(item);
+    const std::byte* x = static_cast<const std::byte*>(args.x) + blocks.first_row(item) * x_stride;
+    std::byte* const y = static_cast<std::byte*>(args.y) + blocks.first_row(item) * y_stride;
+    std::byte* const product = is_in_place ? y : pad + pad_bytes + x_bytes;
+    if (!is_x_dense) {
+      copy_rows(x, x_stride, pad + pad_bytes, x_row, rows, static_cast<std::size_t>(x_row));
+      x = pad + pad_bytes;
+    }
+    if (!is_in_place && args.accumulate) {
+      copy_rows(y, y_stride, product, product_row, rows, static_cast<std::size_t>(product_row));
+    }
+    (item == 0 ? odd_product : block_product)->run(x, product, pad);
+    if (!is_fused) {
+      activate_rows(reinterpret_cast<const float*>(product), y, args, rows, out);
+    } else if (!is_in_place) {
+      copy_rows(product, product_row, y, y_stride, rows, static_cast<std::size_t>(product_row));
     }
   });
-  if (error) std::rethrow_exception(error);
 }
 
 PackedLinear::PackedLinear(const float* weight, const float* bias, int in, int out, DType dtype)
@@ -153,7 +167,8 @@ PackedLinear::PackedLinear(const float* weight, const float* bias, int in, int o
   const memory::desc plain({out, in}, memory::data_type::f32, memory::format_tag::ab);
   const memory::desc plain_bias({out}, memory::data_type::f32, memory::format_tag::a);
   try {
-    const auto description = impl_->describe({kNominalRows, 1, dtype, Activation::none, false}, any, bias != nullptr);
+    const onednn::OneThread one_thread;
+    const auto description = impl_->describe({kNominalRows, dtype, Activation::none, false}, any, bias != nullptr);
     if (dtype == DType::bf16 && onednn::is_reference(description.impl_info_str())) {
       fail(Error::Code::unsupported, "linear: this processor has no bf16 products; use f32");
     }
@@ -202,11 +217,7 @@ void PackedLinear::run(const LinearArgs& args, const ThreadPool& pool) const {
          args.y_row_stride, impl.in, impl.out);
   }
   try {
-    if (dense.x_row_stride == impl.in && dense.y_row_stride == impl.out) {
-      impl_->run_dense(dense, pool);
-    } else {
-      impl_->run_strided(dense, pool);
-    }
+    impl_->run(dense, pool);
   } catch (const dnnl::error& error) {
     fail(Error::Code::device, "linear: {} rows of {} -> {}: oneDNN: {}", args.rows, impl.in, impl.out, error.what());
   }

@@ -14,11 +14,6 @@ const dnnl::engine& engine() {
   return cpu;
 }
 
-dnnl::stream& thread_stream() {
-  thread_local dnnl::stream stream(engine());
-  return stream;
-}
-
 dnnl::memory::data_type data_type_of(DType dtype) {
   if (dtype == DType::f32) return dnnl::memory::data_type::f32;
   if (dtype == DType::bf16) return dnnl::memory::data_type::bf16;
@@ -49,16 +44,12 @@ bool is_reference(const std::string& implementation) {
   return implementation.find("ref") != std::string::npos;
 }
 
-TeamSize::TeamSize(int threads) : previous_(omp_get_max_threads()) {
-  if (threads != previous_) omp_set_num_threads(threads);
+OneThread::OneThread() : previous_(omp_get_max_threads()) {
+  if (previous_ != 1) omp_set_num_threads(1);  // of this thread only
 }
 
-TeamSize::~TeamSize() {
-  if (omp_get_max_threads() != previous_) omp_set_num_threads(previous_);
-}
-
-int team_size(int pool_threads) {
-  return omp_in_parallel() ? 1 : pool_threads;
+OneThread::~OneThread() {
+  if (previous_ != 1) omp_set_num_threads(previous_);
 }
 
 PreparedPrimitive::PreparedPrimitive(const dnnl::primitive& primitive, const dnnl::memory& weights,
@@ -77,6 +68,20 @@ PreparedPrimitive::PreparedPrimitive(const dnnl::primitive& primitive, const dnn
   implementation_ = name;
 }
 
+std::unique_ptr<PreparedPrimitive::Operands> PreparedPrimitive::make_operands() const {
+  return std::make_unique<Operands>(Operands{dnnl::memory(source_desc_, engine(), DNNL_MEMORY_NONE),
+                                             dnnl::memory(destination_desc_, engine(), DNNL_MEMORY_NONE),
+                                             dnnl::memory(scratchpad_desc_, engine(), DNNL_MEMORY_NONE),
+                                             dnnl::stream(engine())});
+}
+
+void PreparedPrimitive::reserve(int runs) const {
+  while (made_.load(std::memory_order_relaxed) < runs) {
+    ++made_;
+    return_operands(make_operands());
+  }
+}
+
 std::unique_ptr<PreparedPrimitive::Operands> PreparedPrimitive::take_operands() const {
   {
     const std::lock_guard lock(mutex_);
@@ -86,12 +91,8 @@ std::unique_ptr<PreparedPrimitive::Operands> PreparedPrimitive::take_operands() 
       return operands;
     }
   }
-  auto operands = std::make_unique<Operands>();
-  operands->source = dnnl::memory(source_desc_, engine(), DNNL_MEMORY_NONE);
-  operands->destination = dnnl::memory(destination_desc_, engine(), DNNL_MEMORY_NONE);
-  operands->scratchpad_bytes = AlignedBuffer(scratchpad_desc_.get_size());
-  operands->scratchpad = dnnl::memory(scratchpad_desc_, engine(), operands->scratchpad_bytes.data());
-  return operands;
+  ++made_;
+  return make_operands();
 }
 
 void PreparedPrimitive::return_operands(std::unique_ptr<Operands> operands) const {
@@ -99,10 +100,11 @@ void PreparedPrimitive::return_operands(std::unique_ptr<Operands> operands) cons
   idle_.push_back(std::move(operands));
 }
 
-void PreparedPrimitive::run(const void* source, void* destination) const {
+void PreparedPrimitive::run(const void* source, void* destination, void* scratch) const {
   auto operands = take_operands();
   operands->source.set_data_handle(const_cast<void*>(source));
   operands->destination.set_data_handle(destination);
+  operands->scratchpad.set_data_handle(scratch);
   // The C interface takes an array where the C++ one builds a map in each call.
   std::array<dnnl_exec_arg_t, 5> arguments{{{DNNL_ARG_SRC, operands->source.get()},
                                             {DNNL_ARG_WEIGHTS, weights_.get()},
@@ -110,38 +112,56 @@ void PreparedPrimitive::run(const void* source, void* destination) const {
                                             {DNNL_ARG_SCRATCHPAD, operands->scratchpad.get()},
                                             {DNNL_ARG_BIAS, bias_ ? bias_.get() : nullptr}}};
   const int count = bias_ ? 5 : 4;
-  const dnnl_status_t status = dnnl_primitive_execute(primitive_.get(), thread_stream().get(), count, arguments.data());
+  const OneThread one_thread;
+  const dnnl_status_t status =
+      dnnl_primitive_execute(primitive_.get(), operands->stream.get(), count, arguments.data());
   return_operands(std::move(operands));
   if (status != dnnl_success) {
     fail(Error::Code::device, "oneDNN: {} failed with status {}", implementation_, static_cast<int>(status));
   }
 }
 
-AlignedBuffer BufferList::take(std::size_t bytes) {
-  AlignedBuffer buffer;
-  {
-    const std::lock_guard lock(mutex_);
-    if (!idle_.empty()) {
-      buffer = std::move(idle_.back());
-      idle_.pop_back();
-    }
-  }
-  if (buffer.size() < bytes) buffer = AlignedBuffer(bytes);
-  return buffer;
+namespace {
+
+struct ScratchList {
+  std::mutex mutex;
+  std::vector<AlignedBuffer> idle;
+};
+
+ScratchList& scratch_list() {
+  static ScratchList list;
+  return list;
 }
 
-void BufferList::give_back(AlignedBuffer buffer) {
-  const std::lock_guard lock(mutex_);
-  idle_.push_back(std::move(buffer));
+}  // namespace
+
+CallScratch::CallScratch(std::size_t bytes) {
+  ScratchList& list = scratch_list();
+  {
+    const std::lock_guard lock(list.mutex);
+    if (!list.idle.empty()) {
+      buffer_ = std::move(list.idle.back());
+      list.idle.pop_back();
+    }
+  }
+  if (buffer_.size() < bytes) buffer_ = AlignedBuffer(bytes);
+}
+
+CallScratch::~CallScratch() {
+  ScratchList& list = scratch_list();
+  const std::lock_guard lock(list.mutex);
+  list.idle.push_back(std::move(buffer_));
 }
 
 dnnl::memory pack(const float* values, const dnnl::memory::desc& plain, const dnnl::memory::desc& desc,
                   AlignedBuffer& keep) {
+  const OneThread one_thread;
   const dnnl::memory source(plain, engine(), const_cast<float*>(values));
   keep = AlignedBuffer(desc.get_size());
   dnnl::memory packed(desc, engine(), keep.data());
-  dnnl::reorder(source, packed).execute(thread_stream(), const_cast<dnnl::memory&>(source), packed);
-  thread_stream().wait();
+  dnnl::stream stream(engine());
+  dnnl::reorder(source, packed).execute(stream, const_cast<dnnl::memory&>(source), packed);
+  stream.wait();
   return packed;
 }
 

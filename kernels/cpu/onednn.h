@@ -1,8 +1,10 @@
 #pragma once
 
+#include <atomic>
 #include <cstddef>
 #include <cstdint>
 #include <dnnl.hpp>
+#include <exception>
 #include <memory>
 #include <mutex>
 #include <string>
@@ -11,15 +13,15 @@
 #include "kernels/activation.h"
 #include "kernels/base/aligned.h"
 #include "kernels/base/dtype.h"
+#include "kernels/cpu/thread_pool.h"
 
-// What the operations that run through oneDNN share: its engine and streams, the size of its team, and primitives that
-// are prepared once and run by several threads at a time.
+// What the operations that run through oneDNN share: its engine, primitives that are prepared once and run by several
+// threads at a time, and scratch. oneDNN never uses more than the calling thread here; the thread pool divides the
+// work.
 namespace vistazo::cpu::onednn {
 
 // One engine for the process: primitives and memory of different engines do not mix.
 const dnnl::engine& engine();
-// A stream belongs to one thread at a time, so each thread has its own.
-dnnl::stream& thread_stream();
 
 dnnl::memory::data_type data_type_of(DType dtype);  // f32, bf16; Error{unsupported} for others
 void append_activation(dnnl::post_ops& post_ops, Activation activation);
@@ -29,39 +31,41 @@ dnnl::primitive_attr attributes_of(const dnnl::post_ops& post_ops);
 // Whether an implementation, as oneDNN names it, is the plain loops that it falls back to.
 bool is_reference(const std::string& implementation);
 
-// While it lives, this thread's parallel regions have `threads` threads. oneDNN divides the work among the threads that
-// it finds when a primitive is made and starts its own regions when it runs: both need the same number.
-class TeamSize {
+// While it lives, oneDNN (built for OpenMP) sees one thread: it divides the work among the threads that it finds when a
+// primitive is made, and starts a parallel region when it runs. Here it does neither.
+class OneThread {
  public:
-  explicit TeamSize(int threads);
-  ~TeamSize();
-  TeamSize(const TeamSize&) = delete;
-  TeamSize& operator=(const TeamSize&) = delete;
+  OneThread();
+  ~OneThread();
+  OneThread(const OneThread&) = delete;
+  OneThread& operator=(const OneThread&) = delete;
 
  private:
   int previous_;
 };
 
-// The threads that a primitive can have here: inside a parallel region, only the calling one.
-int team_size(int pool_threads);
-
 // A primitive (source, weights, perhaps bias -> destination) and all that a run of it needs.
 class PreparedPrimitive {
  public:
-  // weights and bias share the caller's memory; bias may be empty.
+  // weights and bias share the caller's memory; bias may be empty. Made while a OneThread lives.
   PreparedPrimitive(const dnnl::primitive& primitive, const dnnl::memory& weights, const dnnl::memory& bias);
 
-  // Runs on the calling thread's OpenMP team. Threads may call it at once; each run takes memory objects and a
-  // scratchpad from a list that grows to the most runs at a time, so later runs allocate nothing here.
-  void run(const void* source, void* destination) const;
+  // Makes what `runs` runs at a time need; without it the first of them allocate.
+  void reserve(int runs) const;
 
+  // Runs on the calling thread. Threads may call it at once. scratch: scratch_bytes() at kAlignment.
+  void run(const void* source, void* destination, void* scratch) const;
+
+  std::size_t scratch_bytes() const { return scratchpad_desc_.get_size(); }
   const std::string& implementation() const { return implementation_; }  // as oneDNN names it
 
  private:
+  // Objects that belong to one thread at a time; a run takes a set from the list of idle ones.
   struct Operands {
     dnnl::memory source, destination, scratchpad;
-    AlignedBuffer scratchpad_bytes;
+    dnnl::stream stream;
   };
+  std::unique_ptr<Operands> make_operands() const;
   std::unique_ptr<Operands> take_operands() const;
   void return_operands(std::unique_ptr<Operands> operands) const;
 
@@ -71,6 +75,7 @@ class PreparedPrimitive {
   std::string implementation_;
   mutable std::mutex mutex_;
   mutable std::vector<std::unique_ptr<Operands>> idle_;
+  mutable std::atomic<int> made_{0};
 };
 
 // The last primitives made, by key. At most kCapacity: a program that sees ever new sizes must not grow for ever.
@@ -113,16 +118,36 @@ class PrimitiveCache {
   std::vector<Entry> entries_;
 };
 
-// Scratch that outlives a run: it grows to the most buffers taken at a time.
-class BufferList {
+// Scratch for one call, taken from a list that all operations share and given back when the call ends. The list grows
+// to the most calls at a time and its buffers to the largest call, so later calls allocate nothing.
+class CallScratch {
  public:
-  AlignedBuffer take(std::size_t bytes);  // at least `bytes`, not initialised
-  void give_back(AlignedBuffer buffer);
+  explicit CallScratch(std::size_t bytes);
+  ~CallScratch();
+  CallScratch(const CallScratch&) = delete;
+  CallScratch& operator=(const CallScratch&) = delete;
+
+  std::byte* data() const { return buffer_.data(); }  // not initialised
 
  private:
-  std::mutex mutex_;
-  std::vector<AlignedBuffer> idle_;
+  AlignedBuffer buffer_;
 };
+
+// pool.for_each for a body that may throw: one of the exceptions goes on in the calling thread.
+template <typename Body>
+void for_each_or_throw(const ThreadPool& pool, std::int64_t items, Body&& body) {
+  std::exception_ptr error;
+  std::mutex error_mutex;
+  pool.for_each(items, [&](std::int64_t item, int worker) {
+    try {
+      body(item, worker);
+    } catch (...) {
+      const std::lock_guard lock(error_mutex);
+      error = std::current_exception();
+    }
+  });
+  if (error) std::rethrow_exception(error);
+}
 
 // Copies f32 values into a new memory object of `desc`, converted and reordered. `keep` receives the bytes.
 dnnl::memory pack(const float* values, const dnnl::memory::desc& plain, const dnnl::memory::desc& desc,

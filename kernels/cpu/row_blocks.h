@@ -7,7 +7,7 @@
 
 namespace vistazo::cpu {
 
-// Elements below which waking the team costs more than it saves (a few microseconds).
+// Elements below which waking other threads costs more than it saves (a few microseconds).
 inline constexpr std::int64_t kSerialElements = 16 * 1024;
 // Elements of a block of rows: long enough to hide the cost of taking it, short enough to stay in an L1 or L2 cache.
 inline constexpr std::int64_t kBlockElements = 8 * 1024;

@@ -1,21 +1,25 @@
 #pragma once
 
 #include <cstdint>
+#include <memory>
 #include <type_traits>
 
 namespace vistazo {
 
-// Runs loops over all cores. The threads are OpenMP's, which oneDNN uses too: one team serves both, so that no idle
-// team spins on the cores of a working one. A pool is a number of threads, cheap to copy.
+// Runs loops over all cores, on threads of its own. Threads that have nothing to do sleep after a moment, and a loop
+// waits for work that a thread has begun, never for a thread that has not woken: on a machine with other busy
+// processes a loop takes about as long as the remaining cores need. A copy shares its threads.
 class ThreadPool {
  public:
-  // threads: 0 takes every core that the process may use.
+  // threads: 0 takes every core that the process may use. The calling thread is one of them.
   explicit ThreadPool(int threads = 0);
 
   int threads() const { return threads_; }
 
   // Calls body(item, worker) once for each item in [0, items), in no fixed order; worker is in [0, threads()) and no
-  // two calls with the same worker overlap, so it can index scratch. body must not throw. Returns when all are done.
+  // two calls of one loop with the same worker overlap, so it can index scratch of that loop. body must not throw.
+  // Returns when all are done. A loop inside a loop of the same pool, or on another thread meanwhile, runs on the
+  // thread that calls it, as worker 0. Allocates nothing.
   template <typename Body>
   void for_each(std::int64_t items, Body&& body) const {
     run(items, const_cast<void*>(static_cast<const void*>(&body)), [](void* b, std::int64_t item, int worker) {
@@ -25,9 +29,11 @@ class ThreadPool {
 
  private:
   using Call = void (*)(void* body, std::int64_t item, int worker);
+  class Team;
   void run(std::int64_t items, void* body, Call call) const;
 
   int threads_;
+  std::shared_ptr<Team> team_;  // null with one thread
 };
 
 }  // namespace vistazo

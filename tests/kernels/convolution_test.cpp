@@ -103,6 +103,50 @@ TEST_CASE("convolution: kernels, strides, paddings and groups") {
   }
 }
 
+// Heights around those where an image is cut into one band more, and strides and paddings that a band's edge must meet.
+TEST_CASE("convolution: bands of rows") {
+  for (const int height : {7, 8, 15, 16, 17, 31, 33, 140}) {
+    for (const int stride : {1, 2, 3}) {
+      for (const int kernel : {1, 3, 5}) {
+        const ConvolutionShape shape{.in_channels = 4,
+                                     .out_channels = 6,
+                                     .kernel_height = kernel,
+                                     .kernel_width = 3,
+                                     .stride = stride,
+                                     .padding = kernel / 2};
+        check({.shape = shape, .batch = 1 + height % 2, .height = height, .width = 6});
+      }
+    }
+  }
+  // Padding beyond the kernel: whole rows of the output see only zeros.
+  check({.shape = {.in_channels = 4, .out_channels = 6, .kernel_height = 3, .kernel_width = 3, .padding = 3},
+         .batch = 2,
+         .height = 40,
+         .width = 5});
+}
+
+TEST_CASE("convolution: the number of threads changes no bit") {
+  const ConvolutionShape shape{
+      .in_channels = 20, .out_channels = 24, .kernel_height = 3, .kernel_width = 3, .padding = 1};
+  const auto weight = random_floats(20 * 24 * 9, 1), x = random_floats(2 * 33 * 9 * 20, 2);
+  const PackedConvolution convolution(weight.data(), nullptr, shape, DType::f32);
+  std::vector<std::vector<float>> results;
+  for (const int threads : {1, 2, 5}) {
+    GuardedBuffer y(2 * 33 * 9 * 24, DType::f32);
+    convolution.run({.x = x.data(),
+                     .y = y.data(),
+                     .batch = 2,
+                     .height = 33,
+                     .width = 9,
+                     .y_dtype = DType::f32,
+                     .activation = Activation::silu},
+                    ThreadPool(threads));
+    results.push_back(y.floats());
+  }
+  CHECK(results[0] == results[1]);
+  CHECK(results[0] == results[2]);
+}
+
 TEST_CASE("convolution: a grid of one cell, and more sizes than it keeps kernels for") {
   const ConvolutionShape shape{
       .in_channels = 16, .out_channels = 8, .kernel_height = 3, .kernel_width = 3, .padding = 1};

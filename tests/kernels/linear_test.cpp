@@ -125,7 +125,7 @@ TEST_CASE("linear: outputs, activations, accumulation, bias and threads") {
 
 TEST_CASE("linear: column slices of wider tensors") {
   for (const DType dtype : {DType::f32, DType::bf16}) {
-    for (const std::int64_t rows : {1, 127, 128, 300}) {
+    for (const std::int64_t rows : {1, 71, 72, 127, 300}) {
       for (const int threads : {1, 2}) {
         Case c{.rows = rows, .in = 65, .out = 72, .dtype = dtype, .y_dtype = dtype, .threads = threads};
         c.x_gap = 7;
@@ -181,14 +181,39 @@ TEST_CASE("linear: one object on several threads, and the caller's team size sta
   CHECK(omp_get_max_threads() == before);
 }
 
-TEST_CASE("linear: inside a parallel region") {
+TEST_CASE("linear: the number of threads changes no bit") {
+  const int in = 65, out = 72;
+  const auto weight = random_floats(in * out, 1), values = random_floats(1000 * in, 2);
+  const PackedLinear linear(weight.data(), nullptr, in, out, DType::f32);
+  for (const std::int64_t rows : {60, 100, 1000}) {
+    std::vector<std::vector<float>> results;
+    for (const int threads : {1, 2, 5}) {
+      GuardedBuffer y(static_cast<std::size_t>(rows) * out, DType::f32);
+      linear.run({.x = values.data(),
+                  .y = y.data(),
+                  .rows = rows,
+                  .x_row_stride = in,
+                  .y_row_stride = out,
+                  .y_dtype = DType::f32,
+                  .activation = Activation::gelu,
+                  .accumulate = false},
+                 ThreadPool(threads));
+      results.push_back(y.floats());
+    }
+    CHECK(results[0] == results[1]);
+    CHECK(results[0] == results[2]);
+  }
+}
+
+TEST_CASE("linear: inside a loop of the pool") {
   const int in = 65, out = 72;
   const auto weight = random_floats(in * out, 1);
   const auto values = random_floats(200 * in, 2);
   const PackedLinear linear(weight.data(), nullptr, in, out, DType::f32);
   const auto expected = reference::linear<double>(values, weight, {}, {}, in, out, Activation::none);
   GuardedBuffer y(200 * out, DType::f32);
-  ThreadPool(2).for_each(2, [&](std::int64_t half, int) {
+  const ThreadPool pool(2);
+  pool.for_each(2, [&](std::int64_t half, int) {
     linear.run({.x = values.data() + half * 100 * in,
                 .y = y.as<float>() + half * 100 * out,
                 .rows = 100,
@@ -197,7 +222,7 @@ TEST_CASE("linear: inside a parallel region") {
                 .y_dtype = DType::f32,
                 .activation = Activation::none,
                 .accumulate = false},
-               ThreadPool(2));
+               pool);
   });
   CHECK(relative_error(y.floats(), expected) < 1e-6);
 }
