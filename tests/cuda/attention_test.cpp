@@ -169,7 +169,8 @@ TEST_CASE("attention: scores that hurt") {
 }
 
 TEST_CASE("attention: a constant value comes out exactly, for weights sum to one") {
-  // In f16 and bf16, with weights rounded, only if the sum is that of the rounded weights.
+  // In f16 and bf16, with weights rounded, only if the sum is that of the rounded weights. In f32 up to the roundings
+  // of 700 additions.
   const AttentionShape shape{1, 1, 50, 700, 64, 64};
   for (const DType dtype : kDTypes) {
     Inputs in = random_inputs(shape, dtype);
@@ -178,7 +179,7 @@ TEST_CASE("attention: a constant value comes out exactly, for weights sum to one
     cuda::attention(dense_args(shape, q.data(), k.data(), v.data(), out.data(), dtype), nullptr);
     CAPTURE(std::string(name_of(dtype)));
     CHECK(testing::max_difference(out.floats(), std::vector<float>(shape.out_size(), 3.0f)) <=
-          (dtype == DType::f32 ? 3e-6 : 0.0));
+          (dtype == DType::f32 ? 3 * 700 * 0x1p-24 : 0.0));
   }
 }
 

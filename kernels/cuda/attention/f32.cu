@@ -23,7 +23,7 @@ constexpr int kRows = 4;
 constexpr int kTileQueries = kThreads / kLanes * kRows;
 constexpr int kTileKeys = 32;
 constexpr int kKeys = kTileKeys / kLanes;     // of a thread: lane, lane + 8, ...
-constexpr int kWeightStride = kTileKeys + 2;  // four rows apart is then 8 banks apart: no conflicts
+constexpr int kWeightStride = kTileKeys + 2;  // pairs stay aligned; four rows apart is 8 banks apart: no conflicts
 
 template <int kDim>
 inline constexpr int kStride = kSharedStride<float, kDim>;
@@ -65,23 +65,35 @@ __device__ void multiply_keys(float (&scores)[kRows][kKeys], const float* querie
   }
 }
 
+// out = out * correction + P V. A tile is summed from zero: rounding errors then grow with the number of tiles plus the
+// length of one, not with the number of keys.
 template <int kDim>
-__device__ void multiply_values(float (&out)[kRows][kDim / kLanes], const float* weights, const float* values) {
+__device__ void multiply_values(float (&out)[kRows][kDim / kLanes], const float (&correction)[kRows],
+                                const float* weights, const float* values) {
+#pragma unroll
+  for (int d = 0; d < kDim / kLanes; d += 4) {
+    float sum[kRows][4] = {};
 #pragma unroll 2
-  for (int j = 0; j < kTileKeys; ++j) {
-    float weight[kRows];
-#pragma unroll
-    for (int i = 0; i < kRows; ++i) weight[i] = weights[i * kWeightStride + j];
-#pragma unroll
-    for (int d = 0; d < kDim / kLanes; d += 4) {
-      const float4 v = load4(values + j * kStride<kDim> + d * kLanes);
+    for (int j = 0; j < kTileKeys; j += 2) {
+      const float4 first = load4(values + j * kStride<kDim> + d * kLanes);
+      const float4 second = load4(values + (j + 1) * kStride<kDim> + d * kLanes);
 #pragma unroll
       for (int i = 0; i < kRows; ++i) {
-        out[i][d] += weight[i] * v.x;
-        out[i][d + 1] += weight[i] * v.y;
-        out[i][d + 2] += weight[i] * v.z;
-        out[i][d + 3] += weight[i] * v.w;
+        const float2 weight = *reinterpret_cast<const float2*>(weights + i * kWeightStride + j);
+        sum[i][0] += weight.x * first.x;
+        sum[i][1] += weight.x * first.y;
+        sum[i][2] += weight.x * first.z;
+        sum[i][3] += weight.x * first.w;
+        sum[i][0] += weight.y * second.x;
+        sum[i][1] += weight.y * second.y;
+        sum[i][2] += weight.y * second.z;
+        sum[i][3] += weight.y * second.w;
       }
+    }
+#pragma unroll
+    for (int i = 0; i < kRows; ++i) {
+#pragma unroll
+      for (int c = 0; c < 4; ++c) out[i][d + c] = out[i][d + c] * correction[i] + sum[i][c];
     }
   }
 }
@@ -120,7 +132,7 @@ __global__ void __launch_bounds__(kThreads) attention_f32_kernel(const __grid_co
                                                 args.v.row_stride, keys, args.value_dim, launch.v_copy);
     ptx::cp_async_wait_all();
     __syncthreads();
-    float scores[kRows][kKeys] = {};
+    float scores[kRows][kKeys] = {}, correction[kRows];
     multiply_keys<kDim>(scores, shared_queries + first_row * kStride<kDim>, shared_keys + lane * kStride<kDim>);
 #pragma unroll
     for (int i = 0; i < kRows; ++i) {
@@ -131,20 +143,19 @@ __global__ void __launch_bounds__(kThreads) attention_f32_kernel(const __grid_co
         largest = fmaxf(largest, scores[i][j]);
       }
       largest = reduce_lanes(largest, [](float x, float y) { return fmaxf(x, y); });
-      const float correction = exp2f((shift[i] - largest) * launch.scale_log2);
+      correction[i] = exp2f((shift[i] - largest) * launch.scale_log2);
       shift[i] = largest;
-      sum[i] *= correction;
-#pragma unroll
-      for (float& x : out[i]) x *= correction;
+      float tile_sum = 0.0f;
 #pragma unroll
       for (int j = 0; j < kKeys; ++j) {
         const float weight = exp2f((scores[i][j] - largest) * launch.scale_log2);
-        sum[i] += weight;
+        tile_sum += weight;
         weights[i * kWeightStride + lane + j * kLanes] = weight;
       }
+      sum[i] = sum[i] * correction[i] + tile_sum;
     }
     __syncwarp();  // the 8 threads of a row are of one warp
-    multiply_values<kDim>(out, weights, shared_values + lane * 4);
+    multiply_values<kDim>(out, correction, weights, shared_values + lane * 4);
   }
   float* out_rows = static_cast<float*>(args.out) + b * args.out_batch_stride + h * args.value_dim;
 #pragma unroll
