@@ -7,8 +7,8 @@
 // ones for V: weights sum to one exactly, and no shuffles are needed. Head dimensions between the compiled ones are
 // padded with zeros in shared memory, where K and V (and Q) have the larger of both dimensions.
 //
-// A warp reads the whole of both tiles for its 16 rows: 256 * dim bytes of shared memory for 4096 * dim operations.
-// At dimension 64 that is the limit, about as long as the exponentials and the products each take.
+// A warp reads the whole of both tiles for its 16 rows: 256 * dim bytes of shared memory for 4096 * dim operations. At
+// 128 bytes a cycle that takes longer than the products, and is the expected limit.
 #include <cuda_bf16.h>
 #include <cuda_fp16.h>
 
