@@ -20,7 +20,8 @@ include=$(dirname "$(command -v nvcc)")/../include
 for source in tests/cuda/*.cpp tests/gpu/attention_bench.cpp; do
   "${CXX:-c++}" "${common[@]}" -isystem "$include" -c "$source" -o "$out/$(basename "$source").o"
 done
-link=(nvcc -arch="sm_$architecture" -cudart static -Xcompiler=-static-libstdc++,-static-libgcc "${objects[@]}")
+link=(nvcc -arch="sm_$architecture" -cudart static -Xcompiler=-static-libstdc++ -Xcompiler=-static-libgcc
+  "${objects[@]}")
 "${link[@]}" "$out"/{main,attention_test,layer_norm_test}.cpp.o -o "$out/cuda_tests"
 "${link[@]}" "$out/attention_bench.cpp.o" -o "$out/attention_bench"
 rm "$out"/*.o

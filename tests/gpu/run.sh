@@ -5,7 +5,7 @@
 #   VISTAZO_GPU_BUILD=FOLDER   programs that build.sh has made; built here otherwise
 #   VISTAZO_GPU_OUT=FOLDER     where full logs go; a temporary folder otherwise
 set -uo pipefail
-cd "$(dirname "${BASH_SOURCE[0]}")/../.."
+cd "$(dirname "${BASH_SOURCE[0]}")/../.." || exit 1
 
 out=${VISTAZO_GPU_OUT:-$(mktemp -d)}
 build=${VISTAZO_GPU_BUILD:-}
