@@ -22,8 +22,7 @@ install(FILES ${PROJECT_BINARY_DIR}/vistazoConfig.cmake ${PROJECT_BINARY_DIR}/vi
 # The library is static, so a program that links it also links what it uses.
 set(pkgconfig_libs "-ldnnl ${OpenMP_CXX_FLAGS} -lpthread")
 if(VISTAZO_HAS_CUDA)
-  find_package(CUDAToolkit REQUIRED)
-  string(APPEND pkgconfig_libs " -L${CUDAToolkit_LIBRARY_DIR} -lcublasLt -lcudart_static -ldl -lrt")
+  string(APPEND pkgconfig_libs " -L${CUDAToolkit_LIBRARY_DIR} -lcudart_static -ldl -lrt")
 endif()
 file(RELATIVE_PATH pkgconfig_to_prefix /${CMAKE_INSTALL_LIBDIR}/pkgconfig /)
 configure_file(cmake/vistazo.pc.in vistazo.pc @ONLY)

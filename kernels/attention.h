@@ -4,6 +4,7 @@
 #include <cstdint>
 
 #include "kernels/base/dtype.h"
+#include "kernels/base/stream.h"
 
 namespace vistazo {
 
@@ -32,8 +33,8 @@ struct AttentionArgs {
   int head_dim;   // of q and k, 1..128
   int value_dim;  // of v and out, 1..128
   float scale;    // usually 1 / sqrt(head_dim)
-  DType dtype;    // f32 or bf16, of q, k, v and out
-  void* scratch;  // attention_scratch_bytes(), aligned to 64 bytes
+  DType dtype;    // f32 or bf16, on CUDA f16 too; of q, k, v and out
+  void* scratch;  // cpu::attention_scratch_bytes(), aligned to 64 bytes; CUDA needs none
 };
 
 namespace cpu {
@@ -46,4 +47,11 @@ std::size_t attention_scratch_bytes(const AttentionArgs& args, const ThreadPool&
 void attention(const AttentionArgs& args, const ThreadPool& pool, AttentionPath path = AttentionPath::automatic);
 
 }  // namespace cpu
+
+namespace cuda {
+// On the stream; pointers are to device memory. f16 and bf16 need compute capability 8.0. Throws Error{unsupported} for
+// a dtype or dimension that it cannot run.
+void attention(const AttentionArgs& args, CudaStream stream);
+}  // namespace cuda
+
 }  // namespace vistazo

@@ -4,6 +4,7 @@
 
 #include "kernels/activation.h"
 #include "kernels/base/dtype.h"
+#include "kernels/base/stream.h"
 
 namespace vistazo {
 
@@ -18,11 +19,16 @@ struct LayerNormArgs {
   std::int64_t x_row_stride, y_row_stride;  // in elements, at least cols
   float eps;
   Activation activation;
-  DType x_dtype, y_dtype;  // f32 or bf16 each
+  DType x_dtype, y_dtype;  // f32 or bf16 each; on CUDA f16 too, both alike or one of them f32
 };
 
 namespace cpu {
 void layer_norm(const LayerNormArgs& args, const ThreadPool& pool);
 }
+
+namespace cuda {
+// On the stream; pointers are to device memory. Throws Error{unsupported} for dtypes that it cannot run.
+void layer_norm(const LayerNormArgs& args, CudaStream stream);
+}  // namespace cuda
 
 }  // namespace vistazo

@@ -1,5 +1,9 @@
 #pragma once
 
+// fmt 9 switches constexpr off for nvcc, and then does not compile as C++20.
+#ifdef __CUDACC__
+#define FMT_USE_CONSTEXPR 1
+#endif
 #include <fmt/core.h>
 #include <vistazo/error.h>
 

@@ -1,0 +1,31 @@
+#pragma once
+
+#include <cstdint>
+
+#include "kernels/attention.h"
+#include "kernels/base/stream.h"
+
+// What the launcher of attention and its kernels share.
+namespace vistazo::cuda {
+
+// How rows of an operand are copied to shared memory; a warp-uniform choice.
+enum class RowCopy : std::uint8_t {
+  bytes16,   // every row of every head starts at a multiple of 16 bytes
+  bytes4,    // of 4 bytes, and holds a multiple of 4 bytes
+  elements,  // one by one
+};
+
+struct AttentionLaunch {
+  AttentionArgs args;
+  int query_tiles;    // of one (batch entry, head); block i does tile i % query_tiles of pair i / query_tiles
+  float scale_log2;   // |scale| * log2(e), at least the smallest normal number: -infinity times it stays that
+  bool is_q_negated;  // the sign of scale
+  RowCopy q_copy, k_copy, v_copy;
+  bool are_pairs_stored;  // out rows start at multiples of 4 bytes and hold a multiple of 4 bytes
+};
+
+// The kernels, one per architecture and arithmetic. `launch.query_tiles` is theirs to fill in.
+void attention_sm80(AttentionLaunch launch, CudaStream stream);  // f16, bf16: tensor cores
+void attention_f32(AttentionLaunch launch, CudaStream stream);   // f32: no TF32
+
+}  // namespace vistazo::cuda

@@ -1,0 +1,181 @@
+// Layer norm on CUDA: one warp per row, which it reads once and keeps in registers (rows of more than 1024 columns are
+// read three times, twice from the cache). Lane l holds columns 4 l .. 4 l + 3 of every 128. Statistics as on the CPU:
+// the sum of the deviations from the mean is the mean's rounding error (times the columns), and both statistics are
+// corrected by it (Chan, Golub & LeVeque 1983, eq. 1.7). Limited by memory.
+#include <cuda_bf16.h>
+#include <cuda_fp16.h>
+
+#include <cstdint>
+#include <type_traits>
+
+#include "kernels/base/error.h"
+#include "kernels/cuda/activation.cuh"
+#include "kernels/cuda/convert.cuh"
+#include "kernels/cuda/launch.cuh"
+#include "kernels/layer_norm.h"
+
+namespace vistazo::cuda {
+namespace {
+
+constexpr int kWarps = 4, kThreads = 32 * kWarps;  // rows share nothing: small blocks, so that few rows fill the chip
+constexpr int kGroup = 4;                          // columns that a lane reads together: 16 bytes of f32
+constexpr int kStep = 32 * kGroup;
+
+struct LayerNormLaunch {
+  LayerNormArgs args;
+  bool is_vectorised;  // groups of every operand are aligned and whole
+};
+
+template <typename T>
+struct alignas(kGroup * sizeof(T)) Group {
+  T values[kGroup];
+};
+
+template <typename T>
+__device__ void load_group(float (&values)[kGroup], const T* row, int column, int cols, bool is_vectorised) {
+  if (is_vectorised && column < cols) {
+    const auto group = *reinterpret_cast<const Group<T>*>(row + column);
+#pragma unroll
+    for (int i = 0; i < kGroup; ++i) values[i] = to_float(group.values[i]);
+  } else {
+#pragma unroll
+    for (int i = 0; i < kGroup; ++i) values[i] = column + i < cols ? to_float(row[column + i]) : 0.0f;
+  }
+}
+
+template <typename T>
+__device__ void store_group(T* row, const float (&values)[kGroup], int column, int cols, bool is_vectorised) {
+  if (is_vectorised && column < cols) {
+    Group<T> group;
+#pragma unroll
+    for (int i = 0; i < kGroup; ++i) group.values[i] = from_float<T>(values[i]);
+    *reinterpret_cast<Group<T>*>(row + column) = group;
+  } else {
+#pragma unroll
+    for (int i = 0; i < kGroup; ++i) {
+      if (column + i < cols) row[column + i] = from_float<T>(values[i]);
+    }
+  }
+}
+
+__device__ float sum_of_warp(float x) {
+#pragma unroll
+  for (int distance = 16; distance > 0; distance /= 2) x += __shfl_xor_sync(0xffffffffu, x, distance);
+  return x;
+}
+
+// kGroups: groups that a lane keeps, or 0 to read the row again for every pass.
+template <typename X, typename Y, int kGroups>
+__global__ void __launch_bounds__(kThreads) layer_norm_kernel(const __grid_constant__ LayerNormLaunch launch) {
+  const LayerNormArgs& args = launch.args;
+  const int lane = static_cast<int>(threadIdx.x) % 32, cols = args.cols;
+  const bool is_vectorised = launch.is_vectorised;
+  const std::int64_t row = static_cast<std::int64_t>(blockIdx.x) * kWarps + static_cast<int>(threadIdx.x) / 32;
+  if (row >= args.rows) return;  // the whole warp
+  // Not __restrict__: y may equal x. A lane writes only what it alone has read.
+  const X* x = static_cast<const X*>(args.x) + row * args.x_row_stride;
+  Y* y = static_cast<Y*>(args.y) + row * args.y_row_stride;
+
+  float kept[kGroups > 0 ? kGroups : 1][kGroup];
+#pragma unroll
+  for (int i = 0; i < kGroups; ++i) load_group(kept[i], x, i * kStep + lane * kGroup, cols, is_vectorised);
+  // Calls body(values, column) for the lane's groups.
+  const auto for_each_group = [&](auto&& body) {
+    if constexpr (kGroups > 0) {
+#pragma unroll
+      for (int i = 0; i < kGroups; ++i) body(kept[i], i * kStep + lane * kGroup);
+    } else {
+      for (int column = lane * kGroup; column < cols; column += kStep) {
+        load_group(kept[0], x, column, cols, is_vectorised);
+        body(kept[0], column);
+      }
+    }
+  };
+
+  float sum = 0.0f, deviations = 0.0f, squares = 0.0f;
+  for_each_group([&](const float(&values)[kGroup], int) {
+#pragma unroll
+    for (const float value : values) sum += value;
+  });
+  const float count = static_cast<float>(cols), mean = sum_of_warp(sum) / count;
+  for_each_group([&](const float(&values)[kGroup], int column) {
+#pragma unroll
+    for (int i = 0; i < kGroup; ++i) {
+      const float deviation = column + i < cols ? values[i] - mean : 0.0f;
+      deviations += deviation;
+      squares += deviation * deviation;
+    }
+  });
+  const float correction = sum_of_warp(deviations) / count;
+  const float variance = fmaxf(0.0f, sum_of_warp(squares) / count - correction * correction);
+  const float factor = 1.0f / sqrtf(variance + args.eps);
+  for_each_group([&](const float(&values)[kGroup], int column) {
+    float scale[kGroup], bias[kGroup], result[kGroup];
+    load_group(scale, args.scale, column, cols, is_vectorised);
+    load_group(bias, args.bias, column, cols, is_vectorised);
+#pragma unroll
+    for (int i = 0; i < kGroup; ++i) {
+      result[i] = activate((values[i] - mean - correction) * factor * scale[i] + bias[i], args.activation);
+    }
+    store_group(y, result, column, cols, is_vectorised);
+  });
+}
+
+template <typename X, typename Y>
+void choose_groups(const LayerNormLaunch& parameters, CudaStream stream) {
+  const auto start = [&](void (*kernel)(LayerNormLaunch)) {
+    launch("layer_norm", kernel, (parameters.args.rows + kWarps - 1) / kWarps, kThreads, 0, stream, parameters);
+  };
+  if (parameters.args.cols <= 3 * kStep) return start(layer_norm_kernel<X, Y, 3>);
+  if (parameters.args.cols <= 8 * kStep) return start(layer_norm_kernel<X, Y, 8>);
+  start(layer_norm_kernel<X, Y, 0>);
+}
+
+// Both types alike, or one of them f32.
+template <typename T>
+void choose_other(const LayerNormLaunch& parameters, CudaStream stream) {
+  if (parameters.args.x_dtype == DType::f32) return choose_groups<float, T>(parameters, stream);
+  if (parameters.args.y_dtype == DType::f32) return choose_groups<T, float>(parameters, stream);
+  choose_groups<T, T>(parameters, stream);
+}
+
+bool is_float(DType dtype) {
+  return dtype == DType::f32 || dtype == DType::f16 || dtype == DType::bf16;
+}
+
+void check(const LayerNormArgs& args) {
+  const bool are_alike = args.x_dtype == args.y_dtype || args.x_dtype == DType::f32 || args.y_dtype == DType::f32;
+  if (!is_float(args.x_dtype) || !is_float(args.y_dtype) || !are_alike) {
+    fail(Error::Code::unsupported, "layer_norm: {} -> {}; f32, f16 or bf16 is needed, both alike or one of them f32",
+         name_of(args.x_dtype), name_of(args.y_dtype));
+  }
+  if (args.rows < 0 || args.cols <= 0) {
+    fail(Error::Code::argument, "layer_norm: {} rows, {} columns", args.rows, args.cols);
+  }
+  if (args.x_row_stride < args.cols || args.y_row_stride < args.cols) {
+    fail(Error::Code::argument, "layer_norm: row strides {} and {} for {} columns", args.x_row_stride,
+         args.y_row_stride, args.cols);
+  }
+}
+
+bool are_groups_aligned(const void* data, std::int64_t row_stride, DType dtype) {
+  return reinterpret_cast<std::uintptr_t>(data) % (kGroup * size_of(dtype)) == 0 && row_stride % kGroup == 0;
+}
+
+}  // namespace
+
+void layer_norm(const LayerNormArgs& args, CudaStream stream) {
+  check(args);
+  if (args.rows == 0) return;
+  LayerNormLaunch launch{};
+  launch.args = args;
+  launch.is_vectorised = args.cols % kGroup == 0 && are_groups_aligned(args.x, args.x_row_stride, args.x_dtype) &&
+                         are_groups_aligned(args.y, args.y_row_stride, args.y_dtype) &&
+                         are_groups_aligned(args.scale, 0, DType::f32) && are_groups_aligned(args.bias, 0, DType::f32);
+  const DType narrow = args.x_dtype == DType::f32 ? args.y_dtype : args.x_dtype;
+  if (narrow == DType::f32) return choose_groups<float, float>(launch, stream);
+  if (narrow == DType::f16) return choose_other<__half>(launch, stream);
+  choose_other<__nv_bfloat16>(launch, stream);
+}
+
+}  // namespace vistazo::cuda
