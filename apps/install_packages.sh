@@ -8,6 +8,7 @@ build=(cmake ninja-build g++ pkg-config
   libhwy-dev libfmt-dev libspdlog-dev nlohmann-json3-dev
   libcli11-dev libopencv-dev)                      # the command line
 test=(doctest-dev libbenchmark-dev python3
+  g++-aarch64-linux-gnu                            # the kernels compile for NEON too
   clang libclang-rt-14-dev libomp-dev)             # sanitizers and fuzzers; OpenMP under clang
 
 case "${1:-}" in
