@@ -7,6 +7,7 @@
 #include <tuple>
 
 #include "engine/backend.h"
+#include "engine/log.h"
 #include "engine/model.h"
 #include "engine/ops_cost.h"
 #include "engine/postprocess.h"
@@ -82,6 +83,8 @@ void Detector::Impl::describe(const std::string& source, const WeightReader& rea
   info.parameters = reader.parameters();
   info.device = backend->device();
   info.precision = backend->precision();
+  log()->info("{}: {} with {} tensor names, {:.1f} million parameters, {} bytes of packed weights", source, info.family,
+              info.dialect, static_cast<double>(info.parameters) * 1e-6, backend->weights().bytes());
   if (!checkpoint) return;
   for (const CheckpointTensor& t : checkpoint->tensors()) info.tensors.push_back({t.name, name_of(t.dtype), t.shape});
 }
@@ -107,6 +110,8 @@ Cost Detector::Impl::plan(int batch, int height, int width) const {
   model->forward(counter, counter.empty({batch, 3, height, width}, DType::f32));
   Cost cost = counter.cost();
   cost.weight_bytes = backend->weights().bytes();
+  log()->debug("input {} x 3 x {} x {}: {:.2f} GFLOP, {} bytes of scratch", batch, height, width, cost.flops * 1e-9,
+               cost.peak_scratch_bytes);
   const std::lock_guard lock(mutex);
   if (plans.size() >= kMaxPlans) plans.clear();
   plans[{batch, height, width}] = cost;

@@ -76,8 +76,9 @@ struct RawOutputs {
   std::vector<float> boxes;   // (batch, queries, 4): centre x, centre y, width, height, in units of the input
 };
 
-// A loaded detector. Move-only. The const methods may be called from several threads at once: weights are shared, each
-// call takes working memory of its own, kept for the next one.
+// A loaded detector. Move-only. It prints nothing; what it has to tell (models loaded, input sizes planned) goes to the
+// spdlog logger named "vistazo" if the program has registered one. The const methods may be called from several threads
+// at once: weights are shared, each call takes working memory of its own, kept for the next one.
 class Detector {
  public:
   // model: a Hugging Face folder: config.json, the weights, and preprocessor_config.json (without it, an image is
