@@ -44,10 +44,11 @@ struct Placement {
 // size_multiple: both sides of the canvas are rounded up to it where they are not fixed.
 Placement place(const Preprocessing& p, GridSize image, int size_multiple);
 
-// Writes image to entry `index` of pixels (B, 3, canvas height, canvas width). Throws Error{argument} for an image that
-// cannot be what it says; `what` names it.
+// Writes image to entry `index` of pixels (B, 3, canvas height, canvas width).
 void preprocess(Ops& ops, const Preprocessing& p, const Placement& placement, const Image& image, const Tensor& pixels,
                 int index);
+
+// Throws Error{argument} for an image that cannot be what it says; the message names `function` and the image's index.
 void require_valid(const Image& image, const char* function, std::size_t index);
 
 }  // namespace vistazo

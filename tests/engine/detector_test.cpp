@@ -111,7 +111,7 @@ TEST_CASE("options select detections") {
   }
 }
 
-TEST_CASE("sizes may change between calls, and cost is linear in the pixels' bytes or known beforehand") {
+TEST_CASE("sizes may change between calls, and scratch grows with the batch") {
   const Detector detector = Detector::with_random_weights(kConfig, cpu_options());
   const int multiple = detector.info().height_multiple;
   const std::size_t first = detector.cost(1, 4 * multiple, 4 * multiple).peak_scratch_bytes;
