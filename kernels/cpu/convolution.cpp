@@ -194,6 +194,12 @@ void PackedConvolution::run(const ConvolutionArgs& args, const ThreadPool& pool)
     fail(Error::Code::unsupported, "convolution: y is {}; f32 or the weight's {} is needed", name_of(args.y_dtype),
          name_of(impl.dtype));
   }
+  const bool is_dense = (args.x_pixel_stride == 0 || args.x_pixel_stride == impl.shape.in_channels) &&
+                        (args.y_pixel_stride == 0 || args.y_pixel_stride == impl.shape.out_channels);
+  if (!is_dense || args.accumulate || args.post_scale != 1 || args.post_bias != 0 || impl.shape.end_padding != 0) {
+    fail(Error::Code::unsupported,
+         "convolution: pixel strides, accumulation, post scale and end padding are not here yet");
+  }
   const bool is_kernel_inside = args.height + 2 * impl.shape.padding >= impl.shape.kernel_height &&
                                 args.width + 2 * impl.shape.padding >= impl.shape.kernel_width;
   if (args.batch < 0 || args.height <= 0 || args.width <= 0 || !is_kernel_inside) {

@@ -9,10 +9,25 @@
 #include "kernels/base/check_cuda.h"
 #include "kernels/base/error.h"
 #include "kernels/base/stream.h"
+#include "kernels/cuda/ptx/griddepcontrol.cuh"
 
 namespace vistazo::cuda {
 
+// Whether kernels of this device's code may be launched before the one in front of them has finished.
+inline bool has_dependent_launch() {
+  thread_local int known_device = -1, major = 0;
+  int device = 0;
+  check_cuda(cudaGetDevice(&device), "cudaGetDevice");
+  if (device != known_device) {
+    check_cuda(cudaDeviceGetAttribute(&major, cudaDevAttrComputeCapabilityMajor, device), "cudaDeviceGetAttribute");
+    known_device = device;
+  }
+  return major >= 9;
+}
+
 // Launches a kernel of one parameter struct on a row of blocks and checks the launch. `name` is the operation's.
+// The kernel must call dependent_launch() (below) before it touches global memory that other kernels write or read:
+// on 9.0 and later it starts while the kernel before it in the stream drains.
 template <typename Parameters>
 void launch(const char* name, void (*kernel)(Parameters), std::int64_t blocks, int threads, std::size_t shared_bytes,
             CudaStream stream, const Parameters& parameters) {
@@ -25,9 +40,24 @@ void launch(const char* name, void (*kernel)(Parameters), std::int64_t blocks, i
         cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, static_cast<int>(shared_bytes)),
         name);
   }
-  kernel<<<dim3(static_cast<unsigned>(blocks)), dim3(static_cast<unsigned>(threads)), shared_bytes, stream>>>(
-      parameters);
-  check_cuda(cudaGetLastError(), name);
+  cudaLaunchAttribute dependent{};
+  dependent.id = cudaLaunchAttributeProgrammaticStreamSerialization;
+  dependent.val.programmaticStreamSerializationAllowed = 1;
+  cudaLaunchConfig_t config{};
+  config.gridDim = dim3(static_cast<unsigned>(blocks));
+  config.blockDim = dim3(static_cast<unsigned>(threads));
+  config.dynamicSmemBytes = shared_bytes;
+  config.stream = stream;
+  config.attrs = &dependent;
+  config.numAttrs = has_dependent_launch() ? 1 : 0;
+  check_cuda(cudaLaunchKernelEx(&config, kernel, parameters), name);
+}
+
+// At the start of every kernel: waits for the one before, then lets the next one's blocks move in behind this one's.
+// In this order no more than one kernel sits waiting on the chip.
+__device__ inline void dependent_launch() {
+  ptx::griddepcontrol_wait();
+  ptx::griddepcontrol_launch_dependents();
 }
 
 }  // namespace vistazo::cuda

@@ -67,6 +67,7 @@ __device__ float sum_of_warp(float x) {
 // kGroups: groups that a lane keeps, or 0 to read the row again for every pass.
 template <typename X, typename Y, int kGroups>
 __global__ void __launch_bounds__(kThreads) layer_norm_kernel(const __grid_constant__ LayerNormLaunch launch) {
+  dependent_launch();
   const LayerNormArgs& args = launch.args;
   const int lane = static_cast<int>(threadIdx.x) % 32, cols = args.cols;
   const bool is_vectorised = launch.is_vectorised;

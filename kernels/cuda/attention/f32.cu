@@ -101,6 +101,7 @@ __device__ void multiply_values(float (&out)[kRows][kDim / kLanes], const float 
 // kDim is the larger of head_dim and value_dim, padded to 32, 64 or 128.
 template <int kDim>
 __global__ void __launch_bounds__(kThreads) attention_f32_kernel(const __grid_constant__ AttentionLaunch launch) {
+  dependent_launch();
   extern __shared__ uint4 shared_memory[];
   float* const shared_queries = reinterpret_cast<float*>(shared_memory);
   float* const shared_keys = shared_queries + kTileQueries * kStride<kDim>;

@@ -138,6 +138,7 @@ __device__ void store_rows(T* rows, const AttentionLaunch& launch, int first_row
 // kDim is the larger of head_dim and value_dim, padded.
 template <typename T, int kDim>
 __global__ void __launch_bounds__(kThreads) attention_sm80_kernel(const __grid_constant__ AttentionLaunch launch) {
+  dependent_launch();
   extern __shared__ uint4 shared_memory[];
   // K of stage 0 and 1, then V of stage 0 and 1.
   T* const shared_keys = reinterpret_cast<T*>(shared_memory);
