@@ -1,6 +1,8 @@
+#include <fmt/ranges.h>
 #include <vistazo/detector.h>
 
 #include <algorithm>
+#include <cctype>
 #include <cmath>
 #include <map>
 #include <mutex>
@@ -39,6 +41,46 @@ void require_valid(const Options& o) {
   if (!(o.nms_iou >= 0 && o.nms_iou <= 1)) refuse("nms_iou", o.nms_iou, "0 (off) to 1");
 }
 
+std::string lower_case(std::string text) {
+  std::ranges::transform(text, text.begin(), [](unsigned char c) { return static_cast<char>(std::tolower(c)); });
+  return text;
+}
+
+// Calls use(class id) for every class of that name, in any case: some label maps name several classes alike.
+template <typename Use>
+void for_classes_named(const std::string& name, const std::vector<std::string>& class_names, Use&& use) {
+  bool is_found = false;
+  for (std::size_t k = 0; k < class_names.size(); ++k) {
+    if (lower_case(class_names[k]) != lower_case(name)) continue;
+    use(k);
+    is_found = true;
+  }
+  if (!is_found) {
+    fail(Error::Code::argument, "Options: the model has no class \"{}\"; it has {}", name,
+         fmt::join(class_names, ", "));
+  }
+}
+
+Selection make_selection(const Options& o, const std::vector<std::string>& class_names) {
+  constexpr float kNever = 2.0f;
+  Selection selection{o.min_score, o.max_detections, o.nms_iou};
+  if (o.classes.empty() && o.class_min_scores.empty()) return selection;
+  std::vector<float>& scores = selection.class_min_scores;
+  scores.assign(class_names.size(), o.classes.empty() ? o.min_score : kNever);
+  for (const std::string& name : o.classes) {
+    for_classes_named(name, class_names, [&](std::size_t k) { scores[k] = o.min_score; });
+  }
+  for (const auto& [name, score] : o.class_min_scores) {
+    if (!(score >= 0 && score <= 1)) {
+      fail(Error::Code::argument, "Options: class_min_scores[{}] is {}; a score from 0 to 1 is wanted", name, score);
+    }
+    for_classes_named(name, class_names, [&](std::size_t k) {
+      if (scores[k] != kNever) scores[k] = score;
+    });
+  }
+  return selection;
+}
+
 }  // namespace
 
 struct Detector::Impl {
@@ -57,6 +99,7 @@ struct Detector::Impl {
   std::unique_ptr<Backend> backend;
   std::unique_ptr<Model> model;
   Preprocessing preprocessing;
+  Selection selection;
   ModelInfo info;
 
   using InputSize = std::tuple<int, int, int>;  // batch, height, width
@@ -73,7 +116,12 @@ void Detector::Impl::describe(const std::string& source, const WeightReader& rea
   info.dialect = traits.dialect;
   info.architecture = traits.architecture;
   info.class_names = traits.class_names;
-  if (preprocessing.fit != Preprocessing::Fit::shortest_edge) {
+  selection = make_selection(options, traits.class_names);
+  if (options.native_size) {
+    preprocessing.fit = Preprocessing::Fit::native;
+    preprocessing.input = traits.input;
+  }
+  if (preprocessing.fit == Preprocessing::Fit::stretch || preprocessing.fit == Preprocessing::Fit::letterbox) {
     info.input_height = preprocessing.input.height;
     info.input_width = preprocessing.input.width;
     require_input(source.c_str(), 1, info.input_height, info.input_width);
@@ -155,7 +203,6 @@ void Detector::Impl::run_model(Workspace& w, int batch, int height, int width, L
 
 // Images whose inputs have one size run together.
 void Detector::Impl::detect(std::span<const Image> images, std::span<Detections> results) const {
-  const Selection selection{options.min_score, options.max_detections, options.nms_iou};
   const int multiple = model->traits().size_multiple, classes = static_cast<int>(info.class_names.size());
   for (std::size_t begin = 0; begin < images.size();) {
     const auto place_at = [&](std::size_t i) {

@@ -6,6 +6,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <filesystem>
+#include <map>
 #include <memory>
 #include <span>
 #include <string>
@@ -37,7 +38,13 @@ struct Options {
   int cpu_threads = 0;                         // 0: all cores that the process may use
   float min_score = 0.3f;                      // detections below are dropped
   int max_detections = 300;                    // the best of an image
-  float nms_iou = 0.0f;  // above 0: class-wise non-maximum suppression at this IoU. DETRs need none
+  float nms_iou = 0.0f;              // above 0: class-wise non-maximum suppression at this IoU. DETRs need none
+  std::vector<std::string> classes;  // only these, as class_names() has them, in any case; empty: all
+  std::map<std::string, float> class_min_scores;  // of a class, in place of min_score
+  // Images run at their own size, padded to the model's multiple and at least its trained size, in place of the size
+  // that the model's config says: for objects that would be too small. Time and memory grow with the image; see
+  // Detector::cost().
+  bool native_size = false;
 };
 
 struct TensorInfo {
