@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <cctype>
+#include <chrono>
 #include <cmath>
 #include <map>
 #include <mutex>
@@ -28,6 +29,20 @@ struct Workspace {
   PostProcessor post_processor;
   std::vector<float> logits, boxes;
   std::vector<Placement> placements;
+};
+
+// Adds the time since the last lap to one of the sums.
+class Stopwatch {
+ public:
+  double lap() {
+    const auto now = std::chrono::steady_clock::now();
+    const double seconds = std::chrono::duration<double>(now - begin_).count();
+    begin_ = now;
+    return seconds;
+  }
+
+ private:
+  std::chrono::steady_clock::time_point begin_ = std::chrono::steady_clock::now();
 };
 
 void require_valid(const Options& o) {
@@ -70,7 +85,9 @@ Selection make_selection(const Options& o, const std::vector<std::string>& class
   for (const std::string& name : o.classes) {
     for_classes_named(name, class_names, [&](std::size_t k) { scores[k] = o.min_score; });
   }
-  for (const auto& [name, score] : o.class_min_scores) {
+  for (const auto& entry : o.class_min_scores) {
+    const auto& name = entry.first;
+    const float score = entry.second;
     if (!(score >= 0 && score <= 1)) {
       fail(Error::Code::argument, "Options: class_min_scores[{}] is {}; a score from 0 to 1 is wanted", name, score);
     }
@@ -90,6 +107,7 @@ struct Detector::Impl {
   void require_input(const char* function, int batch, int height, int width) const;
   Cost plan(int batch, int height, int width) const;
   void detect(std::span<const Image> images, std::span<Detections> results) const;
+  void add(const TimeSpent& taken) const;
   template <typename Work>
   void with_workspace(int batch, int height, int width, Work&& work) const;
   template <typename Load>
@@ -107,6 +125,7 @@ struct Detector::Impl {
   mutable std::mutex mutex;  // of what follows
   mutable std::map<InputSize, Cost> plans;
   mutable std::vector<std::unique_ptr<Workspace>> idle;
+  mutable TimeSpent spent;
 };
 
 void Detector::Impl::describe(const std::string& source, const WeightReader& reader, const Checkpoint* checkpoint) {
@@ -201,6 +220,13 @@ void Detector::Impl::run_model(Workspace& w, int batch, int height, int width, L
   w.ops->download(outputs.boxes, w.boxes);
 }
 
+void Detector::Impl::add(const TimeSpent& taken) const {
+  const std::lock_guard lock(mutex);
+  spent.preprocess += taken.preprocess;
+  spent.forward += taken.forward;
+  spent.postprocess += taken.postprocess;
+}
+
 // Images whose inputs have one size run together.
 void Detector::Impl::detect(std::span<const Image> images, std::span<Detections> results) const {
   const int multiple = model->traits().size_multiple, classes = static_cast<int>(info.class_names.size());
@@ -217,6 +243,8 @@ void Detector::Impl::detect(std::span<const Image> images, std::span<Detections>
     }
     const int batch = static_cast<int>(end - begin);
     with_workspace(batch, canvas.height, canvas.width, [&](Workspace& w) {
+      TimeSpent taken;
+      Stopwatch watch;
       w.placements.clear();
       for (std::size_t i = begin; i < end; ++i) w.placements.push_back(place_at(i));
       run_model(w, batch, canvas.height, canvas.width, [&](Ops& ops, const Tensor& pixels) {
@@ -224,7 +252,9 @@ void Detector::Impl::detect(std::span<const Image> images, std::span<Detections>
           const auto i = static_cast<std::size_t>(b);
           preprocess(ops, preprocessing, w.placements[i], images[begin + i], pixels, b);
         }
+        taken.preprocess = watch.lap();
       });
+      taken.forward = watch.lap();
       const std::size_t logits = w.logits.size() / (end - begin), boxes = w.boxes.size() / (end - begin);
       for (std::size_t i = 0; i < end - begin; ++i) {
         const Image& image = images[begin + i];
@@ -232,6 +262,8 @@ void Detector::Impl::detect(std::span<const Image> images, std::span<Detections>
                              std::span(w.boxes).subspan(i * boxes, boxes), classes, w.placements[i],
                              {image.height, image.width}, selection, results[begin + i]);
       }
+      taken.postprocess = watch.lap();
+      add(taken);
     });
     begin = end;
   }
@@ -305,6 +337,15 @@ RawOutputs Detector::forward(std::span<const float> pixels, int batch, int heigh
 
 const ModelInfo& Detector::info() const {
   return impl_->info;
+}
+
+int Detector::max_batch() const {
+  return impl_->options.max_batch;
+}
+
+TimeSpent Detector::time_spent() const {
+  const std::lock_guard lock(impl_->mutex);
+  return impl_->spent;
 }
 
 Cost Detector::cost(int batch, int height, int width) const {
