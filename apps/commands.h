@@ -17,6 +17,7 @@ void add_detect_command(CLI::App& app, Run& run);
 void add_eval_command(CLI::App& app, Run& run);
 void add_forward_command(CLI::App& app, Run& run);
 void add_inspect_command(CLI::App& app, Run& run);
+void add_tile_command(CLI::App& app, Run& run);
 void add_bench_command(CLI::App& app, Run& run);
 
 }  // namespace vistazo::apps

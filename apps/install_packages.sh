@@ -6,7 +6,8 @@ set -euo pipefail
 build=(cmake ninja-build g++ pkg-config
   libdnnl-dev ocl-icd-opencl-dev opencl-c-headers  # oneDNN's CMake package asks for OpenCL's library and headers
   libhwy-dev libfmt-dev libspdlog-dev nlohmann-json3-dev
-  libcli11-dev libopencv-dev)                      # the command line
+  libcli11-dev libopencv-dev                       # the command line
+  libtiff-dev libopenslide-dev)                    # scans that are read part by part
 test=(doctest-dev libbenchmark-dev python3
   g++-aarch64-linux-gnu                            # the kernels compile for NEON too
   clang libclang-rt-14-dev libomp-dev)             # sanitizers and fuzzers; OpenMP under clang
