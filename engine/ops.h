@@ -29,6 +29,13 @@ struct GridSize {
   int area() const { return height * width; }
 };
 
+// What a convolution does with its sums; see kernels/convolution.h.
+struct ConvolutionEpilogue {
+  Activation activation = Activation::none;
+  bool accumulate = false;  // y as it was is added before the activation
+  float post_scale = 1, post_bias = 0;
+};
+
 // The vocabulary that models are written in. The public methods check shapes, once for every backend, take the result's
 // memory from the arena and describe the work in the kernel's argument struct; a backend only runs that struct.
 // A result lives until the innermost scope() that was open when it was made is left.
@@ -75,8 +82,10 @@ class Ops {
   Tensor linear_f32(const Tensor& x, const Linear& w);
   // y (..., out) f32 += x W^T + b.
   void linear_add(const Tensor& x, const Linear& w, const Tensor& y);
-  // x (B, H, W, in) -> (B, H', W', out), dtype().
-  Tensor convolution(const Tensor& x, const Convolution& w, Activation activation = Activation::none);
+  // x (B, H, W, in) -> (B, H', W', out), dtype(), or into y of dtype() or f32. Both may be slices of channels.
+  Tensor convolution(const Tensor& x, const Convolution& w, const ConvolutionEpilogue& epilogue = {});
+  void convolution_into(const Tensor& x, const Convolution& w, const Tensor& y,
+                        const ConvolutionEpilogue& epilogue = {});
   // x (B, H, W, 4 * C) with its last dimension as (2, 2, C) -> (B, 2H, 2W, C), dtype().
   Tensor depth_to_space(const Tensor& x);
 
