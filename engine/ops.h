@@ -45,6 +45,13 @@ struct OpTime {
   double milliseconds;
 };
 
+// What a convolution does with its sums; see kernels/convolution.h.
+struct ConvolutionEpilogue {
+  Activation activation = Activation::none;
+  bool accumulate = false;  // y as it was is added before the activation
+  float post_scale = 1, post_bias = 0;
+};
+
 // The vocabulary that models are written in. The public methods check shapes, once for every backend, take the result's
 // memory from the arena and describe the work in the kernel's argument struct; a backend only runs that struct.
 // A result lives until the innermost scope() that was open when it was made is left.
@@ -102,8 +109,10 @@ class Ops {
   Tensor linear_f32(const Tensor& x, const Linear& w);
   // y (..., out) f32 += x W^T + b.
   void linear_add(const Tensor& x, const Linear& w, const Tensor& y);
-  // x (B, H, W, in) -> (B, H', W', out), dtype().
-  Tensor convolution(const Tensor& x, const Convolution& w, Activation activation = Activation::none);
+  // x (B, H, W, in) -> (B, H', W', out), dtype(), or into y of dtype() or f32. Both may be slices of channels.
+  Tensor convolution(const Tensor& x, const Convolution& w, const ConvolutionEpilogue& epilogue = {});
+  void convolution_into(const Tensor& x, const Convolution& w, const Tensor& y,
+                        const ConvolutionEpilogue& epilogue = {});
   // x (B, H, W, 4 * C) with its last dimension as (2, 2, C) -> (B, 2H, 2W, C), dtype().
   Tensor depth_to_space(const Tensor& x);
 
@@ -113,10 +122,10 @@ class Ops {
 
   // q (B, Nq, H * D), k (B, Nk, H * D), v (B, Nk, H * Dv) -> (B, Nq, H * Dv), dtype(); column slices are welcome.
   Tensor attention(const Tensor& q, const Tensor& k, const Tensor& v, int heads);
-  // value (B, sum of areas, H * D), reference (B, Q, 4) f32, offset_logits (B, Q, H * levels * points * 3) f32
-  // -> (B, Q, H * D), dtype(). See kernels/deformable_attention.h.
+  // value (B, sum of areas, H * D), reference (B, Q, 4) f32, offset_logits (B, Q, H * sum of points * 3) f32
+  // -> (B, Q, H * D), dtype(). points: samples of a head in each level. See kernels/deformable_attention.h.
   Tensor deformable_attention(const Tensor& value, std::span<const GridSize> levels, const Tensor& reference,
-                              const Tensor& offset_logits, int heads, int points);
+                              const Tensor& offset_logits, int heads, std::span<const int> points);
   // boxes (B, Q, 4) f32 -> (B, Q, 4 * dim), dtype().
   Tensor sine_embedding(const Tensor& boxes, int dim, float temperature);
 
