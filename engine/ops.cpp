@@ -196,13 +196,15 @@ Tensor Ops::attention(const Tensor& q, const Tensor& k, const Tensor& v, int hea
 }
 
 Tensor Ops::deformable_attention(const Tensor& value, std::span<const GridSize> levels, const Tensor& reference,
-                                 const Tensor& offset_logits, int heads, int points) {
+                                 const Tensor& offset_logits, int heads, std::span<const int> points) {
   const int level_count = static_cast<int>(levels.size());
-  require(level_count >= 1 && level_count <= DeformableAttentionArgs::kMaxLevels, "deformable_attention",
-          "1 to 4 levels of value", value);
+  require(level_count >= 1 && level_count <= DeformableAttentionArgs::kMaxLevels && points.size() == levels.size(),
+          "deformable_attention", "1 to 4 levels of value, each with a number of points", value);
   DeformableAttentionArgs args{};
+  args.levels = level_count;
   std::int64_t area = 0;
   for (int i = 0; i < level_count; ++i) {
+    args.level_points[i] = points[static_cast<std::size_t>(i)];
     args.level_height[i] = levels[static_cast<std::size_t>(i)].height;
     args.level_width[i] = levels[static_cast<std::size_t>(i)].width;
     area += levels[static_cast<std::size_t>(i)].area();
@@ -213,8 +215,8 @@ Tensor Ops::deformable_attention(const Tensor& value, std::span<const GridSize> 
               reference.dtype == DType::f32 && reference.is_dense(),
           "deformable_attention", "reference (B, Q, 4) in f32", reference);
   require(offset_logits.rows() == reference.rows() && offset_logits.dtype == DType::f32 && offset_logits.is_dense() &&
-              offset_logits.cols() == heads * level_count * points * 3,
-          "deformable_attention", "offsets and logits (B, Q, heads * levels * points * 3) in f32", offset_logits);
+              offset_logits.cols() == heads * args.head_samples() * 3,
+          "deformable_attention", "offsets and logits (B, Q, heads * sum of points * 3) in f32", offset_logits);
   Tensor out = empty({value.shape[0], reference.shape[1], value.shape[2]}, dtype());
   args.value = value.data;
   args.reference = static_cast<const float*>(reference.data);
@@ -224,8 +226,6 @@ Tensor Ops::deformable_attention(const Tensor& value, std::span<const GridSize> 
   args.queries = static_cast<int>(reference.shape[1]);
   args.heads = heads;
   args.head_dim = value.cols() / heads;
-  args.levels = level_count;
-  args.points = points;
   args.value_row_stride = value.row_stride;
   args.dtype = dtype();
   run(args);

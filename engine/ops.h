@@ -104,10 +104,10 @@ class Ops {
 
   // q (B, Nq, H * D), k (B, Nk, H * D), v (B, Nk, H * Dv) -> (B, Nq, H * Dv), dtype(); column slices are welcome.
   Tensor attention(const Tensor& q, const Tensor& k, const Tensor& v, int heads);
-  // value (B, sum of areas, H * D), reference (B, Q, 4) f32, offset_logits (B, Q, H * levels * points * 3) f32
-  // -> (B, Q, H * D), dtype(). See kernels/deformable_attention.h.
+  // value (B, sum of areas, H * D), reference (B, Q, 4) f32, offset_logits (B, Q, H * sum of points * 3) f32
+  // -> (B, Q, H * D), dtype(). points: samples of a head in each level. See kernels/deformable_attention.h.
   Tensor deformable_attention(const Tensor& value, std::span<const GridSize> levels, const Tensor& reference,
-                              const Tensor& offset_logits, int heads, int points);
+                              const Tensor& offset_logits, int heads, std::span<const int> points);
   // boxes (B, Q, 4) f32 -> (B, Q, 4 * dim), dtype().
   Tensor sine_embedding(const Tensor& boxes, int dim, float temperature);
 

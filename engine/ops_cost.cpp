@@ -66,7 +66,7 @@ void CostOps::run(const AttentionArgs& args) {
 }
 
 void CostOps::run(const DeformableAttentionArgs& args) {
-  const double samples = as_double(args.batch) * args.queries * args.heads * args.levels * args.points;
+  const double samples = as_double(args.batch) * args.queries * args.heads * args.head_samples();
   const double outputs = as_double(args.batch) * args.queries * args.heads * args.head_dim;
   // Four corners of a sample, each a multiplication and an addition, then the weighted sum.
   count(samples * args.head_dim * 10, bytes_of(samples * args.head_dim * 4 + outputs, args.dtype) + samples * 3 * 4);
