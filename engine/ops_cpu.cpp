@@ -43,7 +43,7 @@ class CpuWeights final : public WeightStore {
   }
 
   Norm norm(std::span<const float> scale, std::span<const float> bias, float eps) override {
-    return {keep(scale), keep(bias), static_cast<int>(scale.size()), eps};
+    return {keep(scale), bias.empty() ? nullptr : keep(bias), static_cast<int>(scale.size()), eps};
   }
 
   Tensor table(std::span<const float> values, const Shape& shape) override {
@@ -142,6 +142,16 @@ class CpuOps final : public Ops {
   void run(const ProposalScoresArgs& args) override { cpu::proposal_scores(args, pool_); }
   void run(const TopKArgs& args) override { cpu::top_k(args, pool_); }
   void run(const RefineBoxesArgs& args) override { cpu::refine_boxes(args, pool_); }
+  void run(const RmsNormArgs& args) override { cpu::rms_norm(args, pool_); }
+  void run(const SwigluArgs& args) override { cpu::swiglu(args, pool_); }
+  void run(const GatedSumArgs& args) override { cpu::gated_sum(args, pool_); }
+  void run(const RopeArgs& args) override { cpu::rope(args, pool_); }
+  void run(const AddMeanArgs& args) override { cpu::add_mean(args, pool_); }
+  void run(const ClampArgs& args) override { cpu::clamp(args, pool_); }
+  void run(const MaskRowsArgs& args) override { cpu::mask_rows(args, pool_); }
+  void run(const LogitBoxesArgs& args) override { cpu::logit_boxes(args, pool_); }
+  void run(const EdgeBoxesArgs& args) override { cpu::edge_boxes(args, pool_); }
+  void run(const EdgePeaksArgs& args) override { cpu::edge_peaks(args, pool_); }
 
   AlignedBuffer scratch_;
   AlignedBuffer resize_scratch_;  // grows to the largest image
