@@ -23,6 +23,8 @@
 #include "kernels/layer_norm.h"
 #include "kernels/linear.h"
 #include "kernels/logit_boxes.h"
+#include "kernels/map_resize.h"
+#include "kernels/pooling.h"
 #include "kernels/rms_norm.h"
 #include "kernels/rope.h"
 #include "kernels/rows.h"
@@ -34,6 +36,13 @@ namespace vistazo {
 struct GridSize {
   int height = 0, width = 0;
   int area() const { return height * width; }
+};
+
+// What a convolution does with its sums; see kernels/convolution.h.
+struct ConvolutionEpilogue {
+  Activation activation = Activation::none;
+  bool accumulate = false;  // y as it was is added before the activation
+  float post_scale = 1, post_bias = 0;
 };
 
 // The vocabulary that models are written in. The public methods check shapes, once for every backend, take the result's
@@ -82,8 +91,17 @@ class Ops {
   Tensor linear_f32(const Tensor& x, const Linear& w);
   // y (..., out) f32 += x W^T + b.
   void linear_add(const Tensor& x, const Linear& w, const Tensor& y);
-  // x (B, H, W, in) -> (B, H', W', out), dtype().
-  Tensor convolution(const Tensor& x, const Convolution& w, Activation activation = Activation::none);
+  // x (B, H, W, in) -> (B, H', W', out), dtype(), or into y of dtype() or f32. Both may be slices of channels.
+  Tensor convolution(const Tensor& x, const Convolution& w, const ConvolutionEpilogue& epilogue = {});
+  void convolution_into(const Tensor& x, const Convolution& w, const Tensor& y,
+                        const ConvolutionEpilogue& epilogue = {});
+  // x (B, H, W, C) -> (B, H', W', C), or into y; both may be slices of channels. See kernels/pooling.h.
+  Tensor pooling(const Tensor& x, Pooling kind, const PoolingWindow& window);
+  void pooling_into(const Tensor& x, Pooling kind, const PoolingWindow& window, const Tensor& y);
+  // x (B, H, W, C) into y (B, H', W', C), to y's size; both may be slices of channels. See kernels/map_resize.h.
+  void resize_into(const Tensor& x, MapInterpolation interpolation, const Tensor& y);
+  // pixels (B, C, H, W) f32 -> (B, H, W, C), dtype().
+  Tensor channels_last(const Tensor& pixels);
   // x (B, H, W, 4 * C) with its last dimension as (2, 2, C) -> (B, 2H, 2W, C), dtype().
   Tensor depth_to_space(const Tensor& x);
 
@@ -177,6 +195,8 @@ class Ops {
   virtual void run(const PatchesArgs& args) = 0;
   virtual void run(const WindowsToGridArgs& args) = 0;
   virtual void run(const DepthToSpaceArgs& args) = 0;
+  virtual void run(const PoolingArgs& args) = 0;
+  virtual void run(const MapResizeArgs& args) = 0;
   virtual void run(const GatherRowsArgs& args) = 0;
   virtual void run(const ProposalScoresArgs& args) = 0;
   virtual void run(const TopKArgs& args) = 0;

@@ -49,7 +49,8 @@ void CostOps::run(const ConvolutionArgs& args, const Convolution& w) {
   const double pixels = as_double(args.batch) * s.out_height(args.height) * s.out_width(args.width);
   const double weights = as_double(s.out_channels) * (s.in_channels / s.groups) * s.kernel_height * s.kernel_width;
   const double inputs = as_double(args.batch) * args.height * args.width * s.in_channels;
-  count(2 * pixels * weights, bytes_of(inputs + weights, dtype()) + bytes_of(pixels * s.out_channels, args.y_dtype));
+  count(2 * pixels * weights, bytes_of(inputs + weights, dtype()) +
+                                  bytes_of(pixels * s.out_channels, args.y_dtype) * (args.accumulate ? 2 : 1));
 }
 
 void CostOps::run(const LayerNormArgs& args) {
@@ -92,6 +93,17 @@ void CostOps::run(const WindowsToGridArgs& args) {
 
 void CostOps::run(const DepthToSpaceArgs& args) {
   count(0, 8 * bytes_of(as_double(args.batch) * args.height * args.width * args.channels, args.dtype));
+}
+
+void CostOps::run(const PoolingArgs& args) {
+  const double cells = as_double(args.window.out_height(args.height)) * args.window.out_width(args.width);
+  const double elements = (as_double(args.height) * args.width + cells) * args.batch * args.channels;
+  count(0, bytes_of(elements, args.dtype));
+}
+
+void CostOps::run(const MapResizeArgs& args) {
+  const double cells = as_double(args.height) * args.width + as_double(args.out_height) * args.out_width;
+  count(0, bytes_of(cells * args.batch * args.channels, args.dtype));
 }
 
 void CostOps::run(const GatherRowsArgs& args) {

@@ -138,6 +138,8 @@ class CpuOps final : public Ops {
   void run(const PatchesArgs& args) override { cpu::patches(args, pool_); }
   void run(const WindowsToGridArgs& args) override { cpu::windows_to_grid(args, pool_); }
   void run(const DepthToSpaceArgs& args) override { cpu::depth_to_space(args, pool_); }
+  void run(const PoolingArgs& args) override { cpu::pooling(args, pool_); }
+  void run(const MapResizeArgs& args) override { cpu::map_resize(args, pool_); }
   void run(const GatherRowsArgs& args) override { cpu::gather_rows(args, pool_); }
   void run(const ProposalScoresArgs& args) override { cpu::proposal_scores(args, pool_); }
   void run(const TopKArgs& args) override { cpu::top_k(args, pool_); }
