@@ -12,6 +12,7 @@
 
 #include "apps/colours.h"
 #include "apps/label_layout.h"
+#include "apps/outputs/object_writer.h"
 
 namespace vistazo::apps {
 namespace {
@@ -47,11 +48,6 @@ cv::Scalar scalar(const Colour& colour) {
 
 cv::Rect cv_rect(const Rect& rect) {
   return {rect.left, rect.top, rect.width(), rect.height()};
-}
-
-std::string class_name(int class_id, std::span<const std::string> names) {
-  const bool is_named = class_id >= 0 && static_cast<std::size_t>(class_id) < names.size();
-  return is_named ? names[static_cast<std::size_t>(class_id)] : fmt::format("class {}", class_id);
 }
 
 Size text_size(const std::string& text, const Style& style) {
