@@ -10,7 +10,8 @@ cd "$(dirname "${BASH_SOURCE[0]}")/../.."
 
 architecture=${VISTAZO_CUDA_ARCH:-90}
 common=(-std=c++20 -O3 -DFMT_HEADER_ONLY -I. -Iengine)
-kernels=(kernels/cuda/attention/{attention,f32,sm80}.cu kernels/cuda/layer_norm.cu)
+kernels=(kernels/cuda/attention/{attention,f32,sm80}.cu
+  kernels/cuda/{activation,elementwise,layer_norm,softmax}.cu)
 objects=()
 for source in "${kernels[@]}"; do
   objects+=("$out/$(basename "$source").o")
@@ -22,6 +23,6 @@ for source in tests/cuda/*.cpp tests/gpu/attention_bench.cpp; do
 done
 link=(nvcc -arch="sm_$architecture" -cudart static -Xcompiler=-static-libstdc++ -Xcompiler=-static-libgcc
   "${objects[@]}")
-"${link[@]}" "$out"/{main,attention_test,layer_norm_test}.cpp.o -o "$out/cuda_tests"
+"${link[@]}" "$out"/{main,*_test}.cpp.o -o "$out/cuda_tests"
 "${link[@]}" "$out/attention_bench.cpp.o" -o "$out/attention_bench"
 rm "$out"/*.o
