@@ -3,6 +3,7 @@
 #include <cstdint>
 
 #include "kernels/base/dtype.h"
+#include "kernels/base/stream.h"
 
 namespace vistazo {
 
@@ -24,11 +25,16 @@ struct DeformableAttentionArgs {
   int batch, queries, heads, head_dim, levels, points;
   int level_height[kMaxLevels], level_width[kMaxLevels];  // value holds the levels one after the other, row-major
   std::int64_t value_row_stride;
-  DType dtype;  // of value and out: f32 or bf16
+  DType dtype;  // of value and out: f32 or bf16; on CUDA f16 too
 };
 
 namespace cpu {
 void deformable_attention(const DeformableAttentionArgs& args, const ThreadPool& pool);
 }
+
+namespace cuda {
+// On the stream; pointers are to device memory.
+void deformable_attention(const DeformableAttentionArgs& args, CudaStream stream);
+}  // namespace cuda
 
 }  // namespace vistazo
