@@ -28,7 +28,7 @@ Shape with_last(const Shape& shape, std::int64_t last) {
 }
 
 bool is_float(DType dtype) {
-  return dtype == DType::f32 || dtype == DType::bf16;
+  return dtype == DType::f32 || dtype == DType::f16 || dtype == DType::bf16;
 }
 
 AttentionOperand operand(const Tensor& x) {
@@ -40,6 +40,18 @@ AttentionOperand operand(const Tensor& x) {
 Tensor Ops::empty(const Shape& shape, DType dtype) {
   const std::size_t bytes = static_cast<std::size_t>(shape.elements()) * size_of(dtype);
   return {arena_.allocate(bytes), shape, dtype, shape.last()};
+}
+
+std::vector<OpTime> Ops::profile(const std::function<void()>& pass) {
+  std::vector<OpTime> times;
+  struct Recording {
+    Ops& ops;
+    ~Recording() { ops.profile_ = nullptr; }
+  };
+  const Recording recording{*this};
+  profile_ = &times;
+  pass();
+  return times;
 }
 
 void Ops::upload(std::span<const float> from, const Tensor& to) {
@@ -75,15 +87,38 @@ void Ops::linear_add(const Tensor& x, const Linear& w, const Tensor& y) {
   run({x.data, y.data, x.rows(), x.row_stride, y.row_stride, DType::f32, Activation::none, true}, w);
 }
 
-Tensor Ops::convolution(const Tensor& x, const Convolution& w, Activation activation) {
-  require(x.shape.rank() == 4 && x.cols() == w.shape.in_channels && x.dtype == dtype() && x.is_dense(), "convolution",
-          "a dense NHWC input with the weight's channels", x);
-  const int height = static_cast<int>(x.shape[1]), width = static_cast<int>(x.shape[2]);
-  const int out_height = w.shape.out_height(height), out_width = w.shape.out_width(width);
-  require(out_height > 0 && out_width > 0, "convolution", "an input that the kernel fits into", x);
-  Tensor y = empty({x.shape[0], out_height, out_width, w.shape.out_channels}, dtype());
-  run({x.data, y.data, static_cast<int>(x.shape[0]), height, width, y.dtype, activation}, w);
+Tensor Ops::convolution(const Tensor& x, const Convolution& w, const ConvolutionEpilogue& epilogue) {
+  require(x.shape.rank() == 4 && !epilogue.accumulate, "convolution", "an NHWC input, and a result to add to", x);
+  const int height = w.shape.out_height(static_cast<int>(x.shape[1]));
+  const int width = w.shape.out_width(static_cast<int>(x.shape[2]));
+  require(height > 0 && width > 0, "convolution", "an input that the kernel fits into", x);
+  Tensor y = empty({x.shape[0], height, width, w.shape.out_channels}, dtype());
+  convolution_into(x, w, y, epilogue);
   return y;
+}
+
+void Ops::convolution_into(const Tensor& x, const Convolution& w, const Tensor& y,
+                           const ConvolutionEpilogue& epilogue) {
+  require(x.shape.rank() == 4 && x.cols() == w.shape.in_channels && x.dtype == dtype(), "convolution",
+          "an NHWC input with the weight's channels and the model's dtype", x);
+  const int batch = static_cast<int>(x.shape[0]);
+  const int height = static_cast<int>(x.shape[1]), width = static_cast<int>(x.shape[2]);
+  const Shape result{batch, w.shape.out_height(height), w.shape.out_width(width), w.shape.out_channels};
+  require(y.shape == result && (y.dtype == dtype() || y.dtype == DType::f32), "convolution",
+          "a result of the size that the kernel gives", y);
+  run({.x = x.data,
+       .y = y.data,
+       .batch = batch,
+       .height = height,
+       .width = width,
+       .y_dtype = y.dtype,
+       .activation = epilogue.activation,
+       .x_pixel_stride = x.row_stride,
+       .y_pixel_stride = y.row_stride,
+       .accumulate = epilogue.accumulate,
+       .post_scale = epilogue.post_scale,
+       .post_bias = epilogue.post_bias},
+      w);
 }
 
 Tensor Ops::depth_to_space(const Tensor& x) {
@@ -139,13 +174,15 @@ Tensor Ops::attention(const Tensor& q, const Tensor& k, const Tensor& v, int hea
 }
 
 Tensor Ops::deformable_attention(const Tensor& value, std::span<const GridSize> levels, const Tensor& reference,
-                                 const Tensor& offset_logits, int heads, int points) {
+                                 const Tensor& offset_logits, int heads, std::span<const int> points) {
   const int level_count = static_cast<int>(levels.size());
-  require(level_count >= 1 && level_count <= DeformableAttentionArgs::kMaxLevels, "deformable_attention",
-          "1 to 4 levels of value", value);
+  require(level_count >= 1 && level_count <= DeformableAttentionArgs::kMaxLevels && points.size() == levels.size(),
+          "deformable_attention", "1 to 4 levels of value, each with a number of points", value);
   DeformableAttentionArgs args{};
+  args.levels = level_count;
   std::int64_t area = 0;
   for (int i = 0; i < level_count; ++i) {
+    args.level_points[i] = points[static_cast<std::size_t>(i)];
     args.level_height[i] = levels[static_cast<std::size_t>(i)].height;
     args.level_width[i] = levels[static_cast<std::size_t>(i)].width;
     area += levels[static_cast<std::size_t>(i)].area();
@@ -156,8 +193,8 @@ Tensor Ops::deformable_attention(const Tensor& value, std::span<const GridSize> 
               reference.dtype == DType::f32 && reference.is_dense(),
           "deformable_attention", "reference (B, Q, 4) in f32", reference);
   require(offset_logits.rows() == reference.rows() && offset_logits.dtype == DType::f32 && offset_logits.is_dense() &&
-              offset_logits.cols() == heads * level_count * points * 3,
-          "deformable_attention", "offsets and logits (B, Q, heads * levels * points * 3) in f32", offset_logits);
+              offset_logits.cols() == heads * args.head_samples() * 3,
+          "deformable_attention", "offsets and logits (B, Q, heads * sum of points * 3) in f32", offset_logits);
   Tensor out = empty({value.shape[0], reference.shape[1], value.shape[2]}, dtype());
   args.value = value.data;
   args.reference = static_cast<const float*>(reference.data);
@@ -167,8 +204,6 @@ Tensor Ops::deformable_attention(const Tensor& value, std::span<const GridSize> 
   args.queries = static_cast<int>(reference.shape[1]);
   args.heads = heads;
   args.head_dim = value.cols() / heads;
-  args.levels = level_count;
-  args.points = points;
   args.value_row_stride = value.row_stride;
   args.dtype = dtype();
   run(args);

@@ -1,6 +1,8 @@
 #pragma once
 
+#include <array>
 #include <cstdint>
+#include <functional>
 #include <span>
 #include <string_view>
 #include <vector>
@@ -29,6 +31,27 @@ struct GridSize {
   int area() const { return height * width; }
 };
 
+// Names work that is the same whenever the name is: a model, its weights and its input's size decide every step of it.
+struct PassKey {
+  int kind = 0;  // the caller's: what it does with the model's outputs
+  int batch = 0, height = 0, width = 0;
+  bool operator==(const PassKey&) const = default;
+};
+
+// How long one operation took, on its device.
+struct OpTime {
+  const char* op;
+  std::array<std::int64_t, 3> sizes;  // whatever says most of the operation: rows and widths of a product, ...
+  double milliseconds;
+};
+
+// What a convolution does with its sums; see kernels/convolution.h.
+struct ConvolutionEpilogue {
+  Activation activation = Activation::none;
+  bool accumulate = false;  // y as it was is added before the activation
+  float post_scale = 1, post_bias = 0;
+};
+
 // The vocabulary that models are written in. The public methods check shapes, once for every backend, take the result's
 // memory from the arena and describe the work in the kernel's argument struct; a backend only runs that struct.
 // A result lives until the innermost scope() that was open when it was made is left.
@@ -38,7 +61,7 @@ class Ops {
   Ops(const Ops&) = delete;
   Ops& operator=(const Ops&) = delete;
 
-  // Of what goes into and comes out of matrix products: f32 or bf16. Residual streams are f32 always.
+  // Of what goes into and comes out of matrix products: f32, f16 or bf16. Residual streams are f32 always.
   DType dtype() const { return dtype_; }
 
   class Scope {
@@ -64,6 +87,17 @@ class Ops {
     return add_constant(name, input, shape, values);
   }
 
+  // What a pass leaves behind for its caller, in the arena.
+  using PassResults = std::array<Tensor, 2>;
+  // Runs `pass` and returns what it returns. A backend may record the operations and replay them when the same key
+  // comes with the arena as it was: `pass` does nothing else, and gets its inputs from the arena.
+  virtual PassResults run_pass(const PassKey&, const std::function<PassResults()>& pass) { return pass(); }
+
+  // Runs `work` and waits for it; the time that the device took from its first operation to its last.
+  virtual double milliseconds_of(const std::function<void()>& work) = 0;
+  // Runs a pass and times each of its operations alone. They may run more than once: the pass's results mean nothing.
+  std::vector<OpTime> profile(const std::function<void()>& pass);
+
   // Fills part of a tensor of pixels from an image in host memory; args.scratch is the backend's business.
   void place_image(const ImageResizeArgs& args) { run(args); }
   // Between dense f32 tensors of the device and host memory.
@@ -75,8 +109,10 @@ class Ops {
   Tensor linear_f32(const Tensor& x, const Linear& w);
   // y (..., out) f32 += x W^T + b.
   void linear_add(const Tensor& x, const Linear& w, const Tensor& y);
-  // x (B, H, W, in) -> (B, H', W', out), dtype().
-  Tensor convolution(const Tensor& x, const Convolution& w, Activation activation = Activation::none);
+  // x (B, H, W, in) -> (B, H', W', out), dtype(), or into y of dtype() or f32. Both may be slices of channels.
+  Tensor convolution(const Tensor& x, const Convolution& w, const ConvolutionEpilogue& epilogue = {});
+  void convolution_into(const Tensor& x, const Convolution& w, const Tensor& y,
+                        const ConvolutionEpilogue& epilogue = {});
   // x (B, H, W, 4 * C) with its last dimension as (2, 2, C) -> (B, 2H, 2W, C), dtype().
   Tensor depth_to_space(const Tensor& x);
 
@@ -86,10 +122,10 @@ class Ops {
 
   // q (B, Nq, H * D), k (B, Nk, H * D), v (B, Nk, H * Dv) -> (B, Nq, H * Dv), dtype(); column slices are welcome.
   Tensor attention(const Tensor& q, const Tensor& k, const Tensor& v, int heads);
-  // value (B, sum of areas, H * D), reference (B, Q, 4) f32, offset_logits (B, Q, H * levels * points * 3) f32
-  // -> (B, Q, H * D), dtype(). See kernels/deformable_attention.h.
+  // value (B, sum of areas, H * D), reference (B, Q, 4) f32, offset_logits (B, Q, H * sum of points * 3) f32
+  // -> (B, Q, H * D), dtype(). points: samples of a head in each level. See kernels/deformable_attention.h.
   Tensor deformable_attention(const Tensor& value, std::span<const GridSize> levels, const Tensor& reference,
-                              const Tensor& offset_logits, int heads, int points);
+                              const Tensor& offset_logits, int heads, std::span<const int> points);
   // boxes (B, Q, 4) f32 -> (B, Q, 4 * dim), dtype().
   Tensor sine_embedding(const Tensor& boxes, int dim, float temperature);
 
@@ -115,10 +151,22 @@ class Ops {
 
  protected:
   Ops(DType dtype, Arena arena) : arena_(arena), dtype_(dtype) {}
+
+  // Runs the operation that `work` is, timed where a profile is being taken. For run() of backends that can be
+  // profiled.
+  template <typename Work>
+  void perform(const char* op, const std::array<std::int64_t, 3>& sizes, Work&& work) {
+    if (!profile_) return work();
+    profile_->push_back({op, sizes, milliseconds_alone(std::ref(work))});
+  }
+
   Arena arena_;
 
  private:
   friend class CostOps;  // asks its target for the scratch that the target's kernels take
+
+  // What one of several runs of `work` takes, one behind the other.
+  virtual double milliseconds_alone(const std::function<void()>& work) { return milliseconds_of(work); }
 
   // Null where the backend does not have it yet.
   virtual const Tensor* find_constant(std::string_view name, GridSize input) const = 0;
@@ -146,6 +194,7 @@ class Ops {
   virtual void run(const RefineBoxesArgs& args) = 0;
 
   DType dtype_;
+  std::vector<OpTime>* profile_ = nullptr;
 };
 
 }  // namespace vistazo

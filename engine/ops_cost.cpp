@@ -49,7 +49,8 @@ void CostOps::run(const ConvolutionArgs& args, const Convolution& w) {
   const double pixels = as_double(args.batch) * s.out_height(args.height) * s.out_width(args.width);
   const double weights = as_double(s.out_channels) * (s.in_channels / s.groups) * s.kernel_height * s.kernel_width;
   const double inputs = as_double(args.batch) * args.height * args.width * s.in_channels;
-  count(2 * pixels * weights, bytes_of(inputs + weights, dtype()) + bytes_of(pixels * s.out_channels, args.y_dtype));
+  count(2 * pixels * weights, bytes_of(inputs + weights, dtype()) +
+                                  bytes_of(pixels * s.out_channels, args.y_dtype) * (args.accumulate ? 2 : 1));
 }
 
 void CostOps::run(const LayerNormArgs& args) {
@@ -65,7 +66,7 @@ void CostOps::run(const AttentionArgs& args) {
 }
 
 void CostOps::run(const DeformableAttentionArgs& args) {
-  const double samples = as_double(args.batch) * args.queries * args.heads * args.levels * args.points;
+  const double samples = as_double(args.batch) * args.queries * args.heads * args.head_samples();
   const double outputs = as_double(args.batch) * args.queries * args.heads * args.head_dim;
   // Four corners of a sample, each a multiplication and an addition, then the weighted sum.
   count(samples * args.head_dim * 10, bytes_of(samples * args.head_dim * 4 + outputs, args.dtype) + samples * 3 * 4);

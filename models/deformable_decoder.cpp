@@ -2,6 +2,8 @@
 
 #include <fmt/format.h>
 
+#include <array>
+
 namespace vistazo {
 namespace {
 
@@ -67,7 +69,10 @@ void run_layer(Ops& ops, const DecoderLayer& layer, const DecoderConfig& c, cons
   {
     const auto released = ops.scope();
     const Tensor offset_logits = ops.linear_f32(ops.add(x, position), layer.offset_logits);
-    const Tensor sampled = ops.deformable_attention(values, levels, reference, offset_logits, c.cross_heads, c.points);
+    std::array<int, DeformableAttentionArgs::kMaxLevels> points;
+    points.fill(c.points);
+    const Tensor sampled = ops.deformable_attention(values, levels, reference, offset_logits, c.cross_heads,
+                                                    std::span(points).first(levels.size()));
     ops.linear_add(sampled, layer.cross_out, x);
     normalize(ops, layer.norm2, x);
   }

@@ -18,7 +18,7 @@ constexpr int kThreads = 128;
 
 struct DeformableAttentionLaunch {
   DeformableAttentionArgs args;
-  int head_groups;
+  int head_groups, samples;
   std::int64_t rows, area;  // queries of the batch; rows of value of one image
 };
 
@@ -59,15 +59,13 @@ __global__ void __launch_bounds__(kThreads)
   const auto [row, head] = divide(head_row, args.heads);
   if (row >= launch.rows) return;
   const std::int64_t batch = divide(row, args.queries).quotient;
-  const int samples = args.levels * args.points;
+  const int samples = launch.samples;
   const float* offsets = args.offset_logits + row * 3 * args.heads * samples;
   const float* logits = offsets + (2 * args.heads + head) * samples;
   offsets += 2 * head * samples;
   float reference[4];
 #pragma unroll
   for (int i = 0; i < 4; ++i) reference[i] = args.reference[row * 4 + i];
-  const auto points = static_cast<float>(args.points);
-  const float step_x = reference[2] * 0.5f / points, step_y = reference[3] * 0.5f / points;
   const int channel = head * args.head_dim + group * kCount;
   const T* value = static_cast<const T*>(args.value) + batch * launch.area * args.value_row_stride + channel;
 
@@ -75,13 +73,15 @@ __global__ void __launch_bounds__(kThreads)
   for (int i = 1; i < samples; ++i) largest = fmaxf(largest, logits[i]);
   float sums[kCount] = {}, sum = 0.0f;
   Level level{};
+  int sample = 0;
   for (int l = 0; l < args.levels; ++l) {
     level.height = args.level_height[l];
     level.width = args.level_width[l];
     const T* map = value + level.first_row * args.value_row_stride;
+    const auto points = static_cast<float>(args.level_points[l]);
+    const float step_x = reference[2] * 0.5f / points, step_y = reference[3] * 0.5f / points;
 #pragma unroll 2
-    for (int point = 0; point < args.points; ++point) {
-      const int sample = l * args.points + point;
+    for (int point = 0; point < args.level_points[l]; ++point, ++sample) {
       const float x = fmaf(fmaf(offsets[2 * sample], step_x, reference[0]), static_cast<float>(level.width), -0.5f);
       const float y =
           fmaf(fmaf(offsets[2 * sample + 1], step_y, reference[1]), static_cast<float>(level.height), -0.5f);
@@ -116,19 +116,22 @@ void choose_count(DeformableAttentionLaunch& parameters, CudaStream stream) {
 
 void check(const DeformableAttentionArgs& args) {
   constexpr int kMaxLevels = DeformableAttentionArgs::kMaxLevels;
-  if (args.batch < 0 || args.queries < 1 || args.heads < 1 || args.head_dim < 1 || args.points < 1 || args.levels < 1 ||
+  if (args.batch < 0 || args.queries < 1 || args.heads < 1 || args.head_dim < 1 || args.levels < 1 ||
       args.levels > kMaxLevels || args.value_row_stride < std::int64_t{args.heads} * args.head_dim) {
     fail(Error::Code::argument,
-         "deformable_attention: batch {}, queries {}, heads {}, head_dim {}, points {}, levels {} (at most {}), "
+         "deformable_attention: batch {}, queries {}, heads {}, head_dim {}, levels {} (at most {}), "
          "value_row_stride {}",
-         args.batch, args.queries, args.heads, args.head_dim, args.points, args.levels, kMaxLevels,
-         args.value_row_stride);
+         args.batch, args.queries, args.heads, args.head_dim, args.levels, kMaxLevels, args.value_row_stride);
   }
   for (int level = 0; level < args.levels; ++level) {
     const std::int64_t height = args.level_height[level], width = args.level_width[level];
     if (height < 1 || width < 1 || height * width >= 1 << 24) {
       fail(Error::Code::argument, "deformable_attention: level {} is {} x {}; 1 .. 2^24 - 1 positions are wanted",
            level, height, width);
+    }
+    if (args.level_points[level] < 1) {
+      fail(Error::Code::argument, "deformable_attention: level {} has {} points; at least 1 is wanted", level,
+           args.level_points[level]);
     }
   }
 }
@@ -140,6 +143,7 @@ void deformable_attention(const DeformableAttentionArgs& args, CudaStream stream
   if (args.batch == 0) return;
   DeformableAttentionLaunch parameters{};
   parameters.args = args;
+  parameters.samples = args.head_samples();
   parameters.rows = std::int64_t{args.batch} * args.queries;
   for (int level = 0; level < args.levels; ++level) {
     parameters.area += std::int64_t{args.level_height[level]} * args.level_width[level];

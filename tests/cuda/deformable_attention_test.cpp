@@ -25,23 +25,19 @@ constexpr float kNaN = std::numeric_limits<float>::quiet_NaN();
 constexpr DType kDTypes[] = {DType::f32, DType::f16, DType::bf16};
 
 struct Shape {
-  int batch, queries, heads, head_dim, points;
-  std::vector<std::array<int, 2>> levels;  // height, width
+  int batch, queries, heads, head_dim, points;  // points of the first level, one more in each further one
+  std::vector<std::array<int, 2>> levels;       // height, width
   int extra_stride = 0;
 };
 
 // Owns the inputs of a call; boxes are in the image and partly over its border.
 struct Problem {
   Problem(const Shape& shape, DType dtype)
-      : reference(random_floats(std::size_t(shape.batch) * shape.queries * 4, 2, 0.5f, 0.3f)),
-        offset_logits(random_floats(
-            std::size_t(shape.batch) * shape.queries * shape.heads * shape.levels.size() * shape.points * 3, 3, 0.0f,
-            2.0f)) {
+      : reference(random_floats(std::size_t(shape.batch) * shape.queries * 4, 2, 0.5f, 0.3f)) {
     args.batch = shape.batch;
     args.queries = shape.queries;
     args.heads = shape.heads;
     args.head_dim = shape.head_dim;
-    args.points = shape.points;
     args.levels = static_cast<int>(shape.levels.size());
     args.value_row_stride = shape.heads * shape.head_dim + shape.extra_stride;
     args.dtype = dtype;
@@ -49,8 +45,11 @@ struct Problem {
     for (std::size_t l = 0; l < shape.levels.size(); ++l) {
       args.level_height[l] = shape.levels[l][0];
       args.level_width[l] = shape.levels[l][1];
+      args.level_points[l] = shape.points + static_cast<int>(l);
       area += std::size_t(shape.levels[l][0]) * shape.levels[l][1];
     }
+    offset_logits = random_floats(
+        std::size_t(shape.batch) * shape.queries * shape.heads * std::size_t(args.head_samples()) * 3, 3, 0.0f, 2.0f);
     value = testing::rounded(random_floats(shape.batch * area * args.value_row_stride, 1), dtype);
   }
 
@@ -122,7 +121,7 @@ TEST_CASE("deformable_attention: no position reads outside the map, whatever it 
   for (const DType dtype : kDTypes) {
     Problem problem({2, 33, 3, 16, 2, {{5, 4}, {2, 2}}}, dtype);
     const float bad[] = {kNaN, kInfinity, -kInfinity, 1e30f, -1e30f, 3e38f, -3e9f, 2147483648.0f, 1e-40f, 65536.0f};
-    const std::size_t samples = 3 * 2 * 2;
+    const std::size_t samples = 3 * (2 + 3);
     for (std::size_t row = 0; row < 66; ++row) {
       for (std::size_t i = 0; i < 2 * samples; i += 1 + row % 3) {
         problem.offset_logits[row * 3 * samples + i] = bad[(row + i) % 10];
@@ -182,7 +181,7 @@ TEST_CASE("deformable_attention: what it cannot do") {
   throws([](auto& a) { a.levels = 5; });
   throws([](auto& a) { a.value_row_stride = 3; });
   throws([](auto& a) { a.level_width[0] = 1 << 24; });
-  throws([](auto& a) { a.points = 0; });
+  throws([](auto& a) { a.level_points[0] = 0; });
 }
 
 }  // namespace
