@@ -121,6 +121,40 @@ void Ops::convolution_into(const Tensor& x, const Convolution& w, const Tensor& 
       w);
 }
 
+Tensor Ops::pooling(const Tensor& x, Pooling kind, const PoolingWindow& window) {
+  require(x.shape.rank() == 4, "pooling", "an NHWC input", x);
+  const int height = window.out_height(static_cast<int>(x.shape[1]));
+  const int width = window.out_width(static_cast<int>(x.shape[2]));
+  require(height > 0 && width > 0, "pooling", "an input that the window fits into", x);
+  Tensor y = empty({x.shape[0], height, width, x.cols()}, x.dtype);
+  pooling_into(x, kind, window, y);
+  return y;
+}
+
+void Ops::pooling_into(const Tensor& x, Pooling kind, const PoolingWindow& window, const Tensor& y) {
+  require(x.shape.rank() == 4 && is_float(x.dtype), "pooling", "an NHWC input", x);
+  const int batch = static_cast<int>(x.shape[0]);
+  const int height = static_cast<int>(x.shape[1]), width = static_cast<int>(x.shape[2]);
+  require(y.shape == Shape({batch, window.out_height(height), window.out_width(width), x.cols()}) && y.dtype == x.dtype,
+          "pooling", "a result of the size that the window gives", y);
+  run(PoolingArgs{x.data, y.data, batch, height, width, x.cols(), window, kind, x.row_stride, y.row_stride, x.dtype});
+}
+
+void Ops::resize_into(const Tensor& x, MapInterpolation interpolation, const Tensor& y) {
+  require(x.shape.rank() == 4 && is_float(x.dtype), "resize", "an NHWC input", x);
+  require(y.shape.rank() == 4 && y.shape[0] == x.shape[0] && y.cols() == x.cols() && y.dtype == x.dtype, "resize",
+          "a result with the input's batch, channels and dtype", y);
+  run(MapResizeArgs{x.data, y.data, static_cast<int>(x.shape[0]), static_cast<int>(x.shape[1]),
+                    static_cast<int>(x.shape[2]), static_cast<int>(y.shape[1]), static_cast<int>(y.shape[2]), x.cols(),
+                    interpolation, x.row_stride, y.row_stride, x.dtype});
+}
+
+Tensor Ops::channels_last(const Tensor& pixels) {
+  require(pixels.shape.rank() == 4, "channels_last", "pixels (B, C, H, W)", pixels);
+  const int height = static_cast<int>(pixels.shape[2]), width = static_cast<int>(pixels.shape[3]);
+  return patches(pixels, 1, {height, width, 1, 0}).reshaped({pixels.shape[0], height, width, pixels.shape[1]});
+}
+
 Tensor Ops::depth_to_space(const Tensor& x) {
   require(x.shape.rank() == 4 && x.cols() % 4 == 0 && x.is_dense(), "depth_to_space",
           "a dense NHWC input with 4 channels for each of the result's", x);

@@ -20,6 +20,8 @@
 #include "kernels/image_resize.h"
 #include "kernels/layer_norm.h"
 #include "kernels/linear.h"
+#include "kernels/map_resize.h"
+#include "kernels/pooling.h"
 #include "kernels/rows.h"
 #include "kernels/sine_embedding.h"
 #include "kernels/top_k.h"
@@ -113,6 +115,13 @@ class Ops {
   Tensor convolution(const Tensor& x, const Convolution& w, const ConvolutionEpilogue& epilogue = {});
   void convolution_into(const Tensor& x, const Convolution& w, const Tensor& y,
                         const ConvolutionEpilogue& epilogue = {});
+  // x (B, H, W, C) -> (B, H', W', C), or into y; both may be slices of channels. See kernels/pooling.h.
+  Tensor pooling(const Tensor& x, Pooling kind, const PoolingWindow& window);
+  void pooling_into(const Tensor& x, Pooling kind, const PoolingWindow& window, const Tensor& y);
+  // x (B, H, W, C) into y (B, H', W', C), to y's size; both may be slices of channels. See kernels/map_resize.h.
+  void resize_into(const Tensor& x, MapInterpolation interpolation, const Tensor& y);
+  // pixels (B, C, H, W) f32 -> (B, H, W, C), dtype().
+  Tensor channels_last(const Tensor& pixels);
   // x (B, H, W, 4 * C) with its last dimension as (2, 2, C) -> (B, 2H, 2W, C), dtype().
   Tensor depth_to_space(const Tensor& x);
 
@@ -188,6 +197,8 @@ class Ops {
   virtual void run(const PatchesArgs& args) = 0;
   virtual void run(const WindowsToGridArgs& args) = 0;
   virtual void run(const DepthToSpaceArgs& args) = 0;
+  virtual void run(const PoolingArgs& args) = 0;
+  virtual void run(const MapResizeArgs& args) = 0;
   virtual void run(const GatherRowsArgs& args) = 0;
   virtual void run(const ProposalScoresArgs& args) = 0;
   virtual void run(const TopKArgs& args) = 0;

@@ -95,6 +95,17 @@ void CostOps::run(const DepthToSpaceArgs& args) {
   count(0, 8 * bytes_of(as_double(args.batch) * args.height * args.width * args.channels, args.dtype));
 }
 
+void CostOps::run(const PoolingArgs& args) {
+  const double cells = as_double(args.window.out_height(args.height)) * args.window.out_width(args.width);
+  const double elements = (as_double(args.height) * args.width + cells) * args.batch * args.channels;
+  count(0, bytes_of(elements, args.dtype));
+}
+
+void CostOps::run(const MapResizeArgs& args) {
+  const double cells = as_double(args.height) * args.width + as_double(args.out_height) * args.out_width;
+  count(0, bytes_of(cells * args.batch * args.channels, args.dtype));
+}
+
 void CostOps::run(const GatherRowsArgs& args) {
   count(0, 2 * bytes_of(as_double(args.batch) * args.rows * args.cols, args.dtype));
 }

@@ -45,6 +45,8 @@ class CostOps final : public Ops {
   void run(const PatchesArgs& args) override;
   void run(const WindowsToGridArgs& args) override;
   void run(const DepthToSpaceArgs& args) override;
+  void run(const PoolingArgs& args) override;
+  void run(const MapResizeArgs& args) override;
   void run(const GatherRowsArgs& args) override;
   void run(const ProposalScoresArgs& args) override;
   void run(const TopKArgs& args) override;

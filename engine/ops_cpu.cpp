@@ -177,6 +177,12 @@ class CpuOps final : public Ops {
   void run(const RefineBoxesArgs& args) override {
     perform("refine_boxes", {args.rows}, [&] { cpu::refine_boxes(args, pool_); });
   }
+  void run(const PoolingArgs& args) override {
+    perform("pooling", {args.height, args.width, args.channels}, [&] { cpu::pooling(args, pool_); });
+  }
+  void run(const MapResizeArgs& args) override {
+    perform("map_resize", {args.out_height, args.out_width, args.channels}, [&] { cpu::map_resize(args, pool_); });
+  }
 
   AlignedBuffer scratch_;
   AlignedBuffer resize_scratch_;  // grows to the largest image
