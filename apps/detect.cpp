@@ -165,6 +165,7 @@ void add_detect_command(CLI::App& app, Run& run) {
   command->add_option("--json", options->json, "Write the detections as JSON; - is standard output")->type_name("FILE");
   command->add_option("--save", options->save, "Write annotated pictures into this folder")->type_name("DIR");
   add_detection_options(*command, options->engine);
+  add_model_options(*command, options->engine);
   add_device_options(*command, options->engine);
   command->footer(kExamples);
   command->callback([options, &run] { run = [options] { return run_detect(*options); }; });

@@ -51,6 +51,18 @@ InputSize parse_size(const std::string& option, const std::string& text) {
   return size;
 }
 
+void add_model_options(CLI::App& command, Options& options) {
+  command
+      .add_option("--arch", options.architecture,
+                  "Published size, such as rf-detr-nano, of weights without a config.json")
+      ->type_name("NAME");
+  command
+      .add_option_function<std::string>(
+          "--labels", [&options](const std::string& file) { options.class_names = read_labels(file); },
+          "Names of the classes: one a line, or a JSON file with id2label")
+      ->type_name("FILE");
+}
+
 void add_device_options(CLI::App& command, Options& options) {
   add_choice<Device>(command, "--device", options.device,
                      {{"auto", Device::automatic}, {"cpu", Device::cpu}, {"cuda", Device::cuda}},

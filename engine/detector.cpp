@@ -12,6 +12,7 @@
 #include "engine/half_check.h"
 #include "engine/log.h"
 #include "engine/model.h"
+#include "engine/model_source.h"
 #include "engine/ops_cost.h"
 #include "engine/postprocess.h"
 #include "engine/preprocess.h"
@@ -84,7 +85,11 @@ void Detector::Impl::describe(const std::string& source, const WeightReader& rea
   info.family = traits.family;
   info.dialect = traits.dialect;
   info.architecture = traits.architecture;
-  info.class_names = traits.class_names;
+  info.class_names = options.class_names.empty() ? traits.class_names : options.class_names;
+  if (info.class_names.size() != traits.class_names.size()) {
+    fail(Error::Code::argument, "{}: {} class names are given; the model has {} classes", source,
+         info.class_names.size(), traits.class_names.size());
+  }
   if (preprocessing.fit != Preprocessing::Fit::shortest_edge) {
     info.input_height = preprocessing.input.height;
     info.input_width = preprocessing.input.width;
@@ -286,22 +291,13 @@ Detector checked(Detector detector, const Options& options, Load&& load) {
 
 Detector Detector::load(const std::filesystem::path& model, const Options& options) {
   auto impl = std::make_unique<Impl>(options);
-  if (!std::filesystem::exists(model)) fail(Error::Code::file, "{}: there is no such model", model.string());
-  if (!std::filesystem::is_directory(model)) {
-    fail(Error::Code::unsupported,
-         "{}: is no folder; a model is a folder with config.json, preprocessor_config.json and "
-         "model.safetensors",
-         model.string());
-  }
-  const ConfigReader config = read_config(model / "config.json");
-  const std::unique_ptr<Checkpoint> checkpoint = open_checkpoint(model);
-  WeightReader reader(*checkpoint, impl->backend->weights());
-  impl->model = read_model(config, reader, *impl->backend);
-  const std::filesystem::path processor = model / "preprocessor_config.json";
-  impl->preprocessing = std::filesystem::exists(processor)
-                            ? read_preprocessing(read_config(processor), impl->model->traits())
-                            : default_preprocessing(impl->model->traits());
-  impl->describe(model.string(), reader, checkpoint.get());
+  const ModelSource source = open_model(model, options.architecture);
+  WeightReader reader(*source.checkpoint, impl->backend->weights());
+  impl->model = read_model(source.config, reader, *impl->backend);
+  impl->preprocessing = source.preprocessor ? read_preprocessing(*source.preprocessor, impl->model->traits())
+                                            : default_preprocessing(impl->model->traits());
+  impl->describe(model.string(), reader, source.checkpoint.get());
+  if (!source.architecture.empty()) impl->info.architecture = source.architecture + ": " + impl->info.architecture;
   return checked(Detector(std::move(impl)), options, [&](const Options& o) { return load(model, o); });
 }
 

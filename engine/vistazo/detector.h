@@ -40,6 +40,10 @@ struct Options {
   float min_score = 0.3f;    // detections below are dropped
   int max_detections = 300;  // the best of an image
   float nms_iou = 0.0f;      // above 0: class-wise non-maximum suppression at this IoU. DETRs need none
+  // A published size such as "rf-detr-nano", for weights without a config.json; empty: names and shapes of the tensors
+  // decide. If set, a config.json is not looked at.
+  std::string architecture;
+  std::vector<std::string> class_names;  // one for each class of the model; empty: the model's own
 };
 
 struct TensorInfo {
@@ -108,7 +112,7 @@ struct RawOutputs {
 class Detector {
  public:
   // model: a Hugging Face folder: config.json, the weights, and preprocessor_config.json (without it, an image is
-  // prepared as the family's authors do).
+  // prepared as the family's authors do). Or weights alone, .safetensors or .pth, of a size that a family publishes.
   // Throws Error, naming the file or tensor, the value found and the value wanted.
   static Detector load(const std::filesystem::path& model, const Options& options = {});
   // The model that config.json describes with random weights, for benches. Reproducible for one seed.
