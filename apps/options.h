@@ -31,6 +31,9 @@ struct InputSize {
   int height = 0, width = 0;
 };
 
+// HEIGHTxWIDTH, or one number for both. Throws CLI::ValidationError that names the option.
+InputSize parse_size(const std::string& option, const std::string& text);
+
 // --size HEIGHTxWIDTH, or one number for both.
 void add_size_option(CLI::App& command, InputSize& size);
 

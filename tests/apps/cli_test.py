@@ -299,6 +299,14 @@ class ModelTest(CommandLineTest):
                         "resident_bytes", "height", "width"]:
                 self.assertGreater(entry[key], 0, key)
             self.assertIn(entry["precision"], ["f32", "bf16", "f16"])
+        result = self.check(run("bench", "--model", MODEL, "--seconds", "0", "--warmup", "0", "--json", "-", "--device",
+                                "cpu", "--profile", "--stages", "30x40"), 0)
+        entry = json.loads(result.stdout)["results"][0]
+        self.assertEqual(list(entry["stages"]), ["prepare_ms", "model_ms", "finish_ms"])
+        self.assertIn("attention", {operation["name"] for operation in entry["operations"]})
+        for operation in entry["operations"]:
+            self.assertGreater(operation["microseconds"], 0, operation["name"])
+        self.check(run("bench", "--model", MODEL, "--stages", "3y4"), 2)
         config = pathlib.Path(MODEL) / "config.json"
         self.check(run("bench", "--config", config, "--random-weights", "--seconds", "0", "--warmup", "0"), 0)
 
