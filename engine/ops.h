@@ -111,8 +111,9 @@ class Ops {
   // boxes (B, Q, 4) f32 -> (B, Q, 4 * dim), dtype().
   Tensor sine_embedding(const Tensor& boxes, int dim, float temperature);
 
-  // a + b, b (..., cols) repeated over a's leading rows -> dtype().
+  // a + b, b (..., cols) repeated over a's leading rows -> dtype(), or into y of any row stride.
   Tensor add(const Tensor& a, const Tensor& b);
+  void add_into(const Tensor& a, const Tensor& b, const Tensor& y);
   // x itself where it has that dtype and is dense, else a copy.
   Tensor cast(const Tensor& x, DType dtype);
   void copy_into(const Tensor& x, const Tensor& y);
