@@ -177,6 +177,39 @@ void Ops::layer_norm_into(const Tensor& x, const Norm& w, const Tensor& y, Activ
                     x.dtype, y.dtype});
 }
 
+void Ops::rms_norm_into(const Tensor& x, const Norm& w, const Tensor& y) {
+  require(x.cols() == w.size && is_float(x.dtype), "rms_norm", "an input of the norm's width", x);
+  require(y.cols() == w.size && y.rows() == x.rows() && is_float(y.dtype), "rms_norm", "a result like the input", y);
+  run(RmsNormArgs{x.data, y.data, w.scale, x.rows(), w.size, x.row_stride, y.row_stride, w.eps, x.dtype, y.dtype});
+}
+
+Tensor Ops::swiglu(const Tensor& x) {
+  require(x.dtype == dtype() && x.cols() % 2 == 0, "swiglu", "an even width and the model's dtype", x);
+  Tensor y = empty(with_last(x.shape, x.cols() / 2), dtype());
+  run(SwigluArgs{x.data, y.data, x.rows(), y.cols(), x.row_stride, x.dtype});
+  return y;
+}
+
+void Ops::gated_sum_into(const Tensor& gates, const Tensor& added, const Tensor& x) {
+  require(x.dtype == DType::f32 && x.is_dense(), "gated_sum", "a dense f32 residual", x);
+  require(gates.dtype == DType::f32 && gates.is_dense() && gates.rows() == x.rows() && gates.cols() == 2 * x.cols(),
+          "gated_sum", "two f32 gates for each element of the residual", gates);
+  require(added.dtype == dtype() && added.is_dense() && added.rows() == x.rows() && added.cols() == x.cols(),
+          "gated_sum", "a dense second operand of the residual's shape and the model's dtype", added);
+  auto* residual = static_cast<float*>(x.data);
+  run(GatedSumArgs{static_cast<const float*>(gates.data), residual, added.data, residual, x.rows(), x.cols(),
+                   added.dtype});
+}
+
+void Ops::rope(const Tensor& x, const Tensor& table, int heads, int prefix) {
+  require(x.shape.rank() == 3 && x.dtype == dtype() && x.cols() % heads == 0, "rope", "x (B, N, heads * dim)", x);
+  const int head_dim = x.cols() / heads;
+  require(table.shape == Shape({x.shape[1] - prefix, head_dim}) && table.dtype == DType::f32 && table.is_dense(),
+          "rope", "a table (N - prefix, dim) in f32", table);
+  run(RopeArgs{x.data, static_cast<const float*>(table.data), static_cast<int>(x.shape[0]),
+               static_cast<int>(x.shape[1]), heads, head_dim, prefix, x.row_stride, x.dtype});
+}
+
 Tensor Ops::attention(const Tensor& q, const Tensor& k, const Tensor& v, int heads) {
   require(q.shape.rank() == 3 && q.dtype == dtype() && q.cols() % heads == 0, "attention", "q (B, N, heads * dim)", q);
   require(k.shape.rank() == 3 && k.dtype == dtype() && k.shape[0] == q.shape[0] && k.cols() == q.cols(), "attention",
@@ -265,6 +298,26 @@ void Ops::add_into(const Tensor& a, const Tensor& b, const Tensor& y) {
           y);
   run(AddArgs{a.data, b.data, y.data, a.rows(), b.rows(), a.cols(), a.row_stride, y.row_stride, a.dtype, b.dtype,
               y.dtype});
+}
+
+Tensor Ops::add_mean(const Tensor& x) {
+  require(x.shape.rank() == 3 && x.dtype == dtype() && x.is_dense(), "add_mean", "dense tokens (B, N, C)", x);
+  Tensor y = empty(x.shape, dtype());
+  run(AddMeanArgs{x.data, y.data, static_cast<int>(x.shape[0]), static_cast<int>(x.shape[1]), x.cols(), x.dtype});
+  return y;
+}
+
+void Ops::clamp(const Tensor& x, float low, float high) {
+  require(is_float(x.dtype) && x.is_dense(), "clamp", "a dense tensor of floats", x);
+  run(ClampArgs{x.data, x.shape.elements(), low, high, x.dtype});
+}
+
+void Ops::mask_rows(const Tensor& x, const Tensor& mask) {
+  require(x.shape.rank() == 3 && is_float(x.dtype) && x.is_dense(), "mask_rows", "dense rows (B, N, C)", x);
+  require(mask.shape.elements() == x.shape[1] && mask.dtype == DType::f32 && mask.is_dense(), "mask_rows",
+          "a mask (N) in f32", mask);
+  run(MaskRowsArgs{x.data, static_cast<const float*>(mask.data), static_cast<int>(x.shape[0]),
+                   static_cast<int>(x.shape[1]), x.cols(), x.dtype});
 }
 
 Tensor Ops::cast(const Tensor& x, DType dtype) {
@@ -359,6 +412,42 @@ Tensor Ops::refine_boxes(const Tensor& reference, const Tensor& delta) {
   Tensor y = empty(reference.shape, DType::f32);
   run(RefineBoxesArgs{static_cast<const float*>(reference.data), static_cast<const float*>(delta.data),
                       static_cast<float*>(y.data), reference.rows(), delta.rows()});
+  return y;
+}
+
+Tensor Ops::logit_boxes(const Tensor& reference, const Tensor& delta, bool reference_is_logits) {
+  require(delta.cols() == 4 && delta.dtype == DType::f32 && delta.is_dense(), "logit_boxes", "deltas (..., 4) in f32",
+          delta);
+  require(reference.cols() == 4 && reference.dtype == DType::f32 && reference.is_dense() && reference.rows() > 0 &&
+              delta.rows() % reference.rows() == 0,
+          "logit_boxes", "references (..., 4) in f32 that repeat over the deltas", reference);
+  Tensor y = empty(delta.shape, DType::f32);
+  run(LogitBoxesArgs{static_cast<const float*>(reference.data), static_cast<const float*>(delta.data),
+                     static_cast<float*>(y.data), delta.rows(), reference.rows(), reference_is_logits});
+  return y;
+}
+
+Tensor Ops::edge_boxes(const Tensor& logits, const Tensor& weights, const Tensor& reference, float scale) {
+  const int bins = weights.cols();
+  require(logits.cols() == 4 * bins && logits.dtype == DType::f32 && logits.is_dense(), "edge_boxes",
+          "logits (..., 4 * bins) in f32", logits);
+  require(reference.cols() == 4 && reference.dtype == DType::f32 && reference.is_dense() &&
+              reference.rows() == logits.rows(),
+          "edge_boxes", "reference boxes (..., 4) in f32", reference);
+  Tensor y = empty(reference.shape, DType::f32);
+  run(EdgeBoxesArgs{{static_cast<const float*>(logits.data), logits.rows(), bins},
+                    static_cast<const float*>(weights.data),
+                    static_cast<const float*>(reference.data),
+                    static_cast<float*>(y.data),
+                    scale});
+  return y;
+}
+
+Tensor Ops::edge_peaks(const Tensor& logits, int bins, int k) {
+  require(logits.cols() == 4 * bins && logits.dtype == DType::f32 && logits.is_dense(), "edge_peaks",
+          "logits (..., 4 * bins) in f32", logits);
+  Tensor y = empty(with_last(logits.shape, 4 * (k + 1)), dtype());
+  run(EdgePeaksArgs{{static_cast<const float*>(logits.data), logits.rows(), bins}, y.data, k, y.dtype});
   return y;
 }
 
