@@ -274,12 +274,18 @@ Tensor Ops::sine_embedding(const Tensor& boxes, int dim, float temperature) {
 }
 
 Tensor Ops::add(const Tensor& a, const Tensor& b) {
+  Tensor y = empty(a.shape, dtype());
+  add_into(a, b, y);
+  return y;
+}
+
+void Ops::add_into(const Tensor& a, const Tensor& b, const Tensor& y) {
   require(b.cols() == a.cols() && b.is_dense() && b.rows() > 0 && a.rows() % b.rows() == 0, "add",
           "a second operand that repeats over the first", b);
-  Tensor y = empty(a.shape, dtype());
+  require(y.cols() == a.cols() && y.rows() == a.rows() && is_float(y.dtype), "add", "a result like the first operand",
+          y);
   run(AddArgs{a.data, b.data, y.data, a.rows(), b.rows(), a.cols(), a.row_stride, y.row_stride, a.dtype, b.dtype,
               y.dtype});
-  return y;
 }
 
 Tensor Ops::add_mean(const Tensor& x) {

@@ -127,8 +127,9 @@ class Ops {
   // boxes (B, Q, 4) f32 -> (B, Q, 4 * dim), dtype().
   Tensor sine_embedding(const Tensor& boxes, int dim, float temperature);
 
-  // a + b, b (..., cols) repeated over a's leading rows -> dtype().
+  // a + b, b (..., cols) repeated over a's leading rows -> dtype(), or into y of any row stride.
   Tensor add(const Tensor& a, const Tensor& b);
+  void add_into(const Tensor& a, const Tensor& b, const Tensor& y);
   // x (B, N, C) + its mean over N, dtype().
   Tensor add_mean(const Tensor& x);
   // In place, of a dense x.
