@@ -28,7 +28,7 @@ Shape with_last(const Shape& shape, std::int64_t last) {
 }
 
 bool is_float(DType dtype) {
-  return dtype == DType::f32 || dtype == DType::bf16;
+  return dtype == DType::f32 || dtype == DType::f16 || dtype == DType::bf16;
 }
 
 AttentionOperand operand(const Tensor& x) {
@@ -40,6 +40,18 @@ AttentionOperand operand(const Tensor& x) {
 Tensor Ops::empty(const Shape& shape, DType dtype) {
   const std::size_t bytes = static_cast<std::size_t>(shape.elements()) * size_of(dtype);
   return {arena_.allocate(bytes), shape, dtype, shape.last()};
+}
+
+std::vector<OpTime> Ops::profile(const std::function<void()>& pass) {
+  std::vector<OpTime> times;
+  struct Recording {
+    Ops& ops;
+    ~Recording() { ops.profile_ = nullptr; }
+  };
+  const Recording recording{*this};
+  profile_ = &times;
+  pass();
+  return times;
 }
 
 void Ops::upload(std::span<const float> from, const Tensor& to) {

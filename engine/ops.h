@@ -1,6 +1,8 @@
 #pragma once
 
+#include <array>
 #include <cstdint>
+#include <functional>
 #include <span>
 #include <string_view>
 #include <vector>
@@ -38,6 +40,20 @@ struct GridSize {
   int area() const { return height * width; }
 };
 
+// Names work that is the same whenever the name is: a model, its weights and its input's size decide every step of it.
+struct PassKey {
+  int kind = 0;  // the caller's: what it does with the model's outputs
+  int batch = 0, height = 0, width = 0;
+  bool operator==(const PassKey&) const = default;
+};
+
+// How long one operation took, on its device.
+struct OpTime {
+  const char* op;
+  std::array<std::int64_t, 3> sizes;  // whatever says most of the operation: rows and widths of a product, ...
+  double milliseconds;
+};
+
 // What a convolution does with its sums; see kernels/convolution.h.
 struct ConvolutionEpilogue {
   Activation activation = Activation::none;
@@ -54,7 +70,7 @@ class Ops {
   Ops(const Ops&) = delete;
   Ops& operator=(const Ops&) = delete;
 
-  // Of what goes into and comes out of matrix products: f32 or bf16. Residual streams are f32 always.
+  // Of what goes into and comes out of matrix products: f32, f16 or bf16. Residual streams are f32 always.
   DType dtype() const { return dtype_; }
 
   class Scope {
@@ -79,6 +95,17 @@ class Ops {
     fill(std::span<float>(values));
     return add_constant(name, input, shape, values);
   }
+
+  // What a pass leaves behind for its caller, in the arena.
+  using PassResults = std::array<Tensor, 2>;
+  // Runs `pass` and returns what it returns. A backend may record the operations and replay them when the same key
+  // comes with the arena as it was: `pass` does nothing else, and gets its inputs from the arena.
+  virtual PassResults run_pass(const PassKey&, const std::function<PassResults()>& pass) { return pass(); }
+
+  // Runs `work` and waits for it; the time that the device took from its first operation to its last.
+  virtual double milliseconds_of(const std::function<void()>& work) = 0;
+  // Runs a pass and times each of its operations alone. They may run more than once: the pass's results mean nothing.
+  std::vector<OpTime> profile(const std::function<void()>& pass);
 
   // Fills part of a tensor of pixels from an image in host memory; args.scratch is the backend's business.
   void place_image(const ImageResizeArgs& args) { run(args); }
@@ -164,10 +191,22 @@ class Ops {
 
  protected:
   Ops(DType dtype, Arena arena) : arena_(arena), dtype_(dtype) {}
+
+  // Runs the operation that `work` is, timed where a profile is being taken. For run() of backends that can be
+  // profiled.
+  template <typename Work>
+  void perform(const char* op, const std::array<std::int64_t, 3>& sizes, Work&& work) {
+    if (!profile_) return work();
+    profile_->push_back({op, sizes, milliseconds_alone(std::ref(work))});
+  }
+
   Arena arena_;
 
  private:
   friend class CostOps;  // asks its target for the scratch that the target's kernels take
+
+  // What one of several runs of `work` takes, one behind the other.
+  virtual double milliseconds_alone(const std::function<void()>& work) { return milliseconds_of(work); }
 
   // Null where the backend does not have it yet.
   virtual const Tensor* find_constant(std::string_view name, GridSize input) const = 0;
@@ -207,6 +246,7 @@ class Ops {
   virtual void run(const EdgePeaksArgs& args) = 0;
 
   DType dtype_;
+  std::vector<OpTime>* profile_ = nullptr;
 };
 
 }  // namespace vistazo

@@ -17,6 +17,13 @@ class CostOps final : public Ops {
 
   // Of all passes since construction; weight_bytes stays 0.
   Cost cost() const;
+  // Of every operation, in order, without memory.
+  std::span<const Cost> steps() const { return steps_; }
+
+  double milliseconds_of(const std::function<void()>& work) override {
+    work();
+    return 0;
+  }
 
  private:
   const Tensor* find_constant(std::string_view name, GridSize input) const override;
@@ -58,10 +65,12 @@ class CostOps final : public Ops {
   void count(double flops, double bytes) {
     cost_.flops += flops;
     cost_.bytes += bytes;
+    steps_.push_back({.flops = flops, .bytes = bytes});
   }
 
   const Ops& target_;
   Cost cost_;
+  std::vector<Cost> steps_;
 };
 
 }  // namespace vistazo

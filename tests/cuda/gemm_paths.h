@@ -21,6 +21,8 @@ void for_each_gemm_path(Body&& body) {
   const cuda::DeviceMemory workspace(cuda::kMatmulWorkspaceBytes);
   GemmContext context{nullptr, workspace.data(), workspace.bytes(), cuda::GemmPath::automatic};
   for (const DType dtype : {DType::f32, DType::f16, DType::bf16}) body(context, dtype);
+  context.path = cuda::GemmPath::sm80;
+  body(context, DType::f16);
   context.path = cuda::GemmPath::simt;
   body(context, DType::bf16);
 }
