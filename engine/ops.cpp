@@ -385,10 +385,18 @@ Tensor Ops::gather_rows(const Tensor& x, const Tensor& index) {
 }
 
 Tensor Ops::top_proposals(const Tensor& logits, const Tensor& proposals, int k) {
-  require(logits.shape.rank() == 3 && logits.dtype == DType::f32 && logits.is_dense(), "top_proposals",
-          "logits (B, N, K) in f32", logits);
   require(proposals.shape == Shape({logits.shape[1], 4}) && proposals.dtype == DType::f32, "top_proposals",
           "proposals (N, 4) in f32", proposals);
+  return top_of(logits, static_cast<const float*>(proposals.data), k);
+}
+
+Tensor Ops::top_rows(const Tensor& logits, int k) {
+  return top_of(logits, nullptr, k);
+}
+
+Tensor Ops::top_of(const Tensor& logits, const float* proposals, int k) {
+  require(logits.shape.rank() == 3 && logits.dtype == DType::f32 && logits.is_dense(), "top_proposals",
+          "logits (B, N, K) in f32", logits);
   const int batch = static_cast<int>(logits.shape[0]), rows = static_cast<int>(logits.shape[1]);
   if (k > rows) {
     fail(Error::Code::argument, "an input of this size gives {} proposals, fewer than the model's {} queries", rows, k);
@@ -396,8 +404,8 @@ Tensor Ops::top_proposals(const Tensor& logits, const Tensor& proposals, int k) 
   Tensor index = empty({batch, k}, DType::i32);
   const auto released = scope();
   const Tensor scores = empty({batch, rows}, DType::f32);
-  run(ProposalScoresArgs{static_cast<const float*>(logits.data), static_cast<const float*>(proposals.data),
-                         static_cast<float*>(scores.data), batch, rows, logits.cols()});
+  run(ProposalScoresArgs{static_cast<const float*>(logits.data), proposals, static_cast<float*>(scores.data), batch,
+                         rows, logits.cols()});
   TopKArgs args{.scores = static_cast<const float*>(scores.data),
                 .values = nullptr,
                 .index = static_cast<std::int32_t*>(index.data),

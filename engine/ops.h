@@ -180,6 +180,8 @@ class Ops {
 
   // logits (B, N, K) f32, proposals (N, 4) f32 -> (B, k) i32: the proposals whose best class scores highest.
   Tensor top_proposals(const Tensor& logits, const Tensor& proposals, int k);
+  // The same where every row is a proposal.
+  Tensor top_rows(const Tensor& logits, int k);
   // reference (B, Q, 4), delta (B, Q, 4) or (Q, 4), all f32 -> (B, Q, 4) f32. See kernels/boxes.h.
   Tensor refine_boxes(const Tensor& reference, const Tensor& delta);
   // sigmoid(delta + logit(reference)), or + reference where that holds logits. delta (B, Q, 4) f32, reference alike or
@@ -205,6 +207,8 @@ class Ops {
   Arena arena_;
 
  private:
+  Tensor top_of(const Tensor& logits, const float* proposals, int k);
+
   friend class CostOps;  // asks its target for the scratch that the target's kernels take
 
   // What one of several runs of `work` takes, one behind the other.

@@ -177,6 +177,12 @@ class CpuOps final : public Ops {
   void run(const RefineBoxesArgs& args) override {
     perform("refine_boxes", {args.rows}, [&] { cpu::refine_boxes(args, pool_); });
   }
+  void run(const PoolingArgs& args) override {
+    perform("pooling", {args.height, args.width, args.channels}, [&] { cpu::pooling(args, pool_); });
+  }
+  void run(const MapResizeArgs& args) override {
+    perform("map_resize", {args.out_height, args.out_width, args.channels}, [&] { cpu::map_resize(args, pool_); });
+  }
   void run(const RmsNormArgs& args) override {
     perform("rms_norm", {args.rows, args.cols}, [&] { cpu::rms_norm(args, pool_); });
   }
@@ -190,7 +196,7 @@ class CpuOps final : public Ops {
     perform("rope", {args.tokens, args.heads, args.head_dim}, [&] { cpu::rope(args, pool_); });
   }
   void run(const AddMeanArgs& args) override {
-    perform("add_mean", {args.tokens, args.cols}, [&] { cpu::add_mean(args, pool_); });
+    perform("add_mean", {args.batch, args.tokens, args.cols}, [&] { cpu::add_mean(args, pool_); });
   }
   void run(const ActivationArgs& args) override {
     perform("activation", {args.count}, [&] { cpu::activation(args, pool_); });
@@ -199,7 +205,7 @@ class CpuOps final : public Ops {
     perform("clamp", {args.count}, [&] { cpu::clamp(args, pool_); });
   }
   void run(const MaskRowsArgs& args) override {
-    perform("mask_rows", {args.rows, args.cols}, [&] { cpu::mask_rows(args, pool_); });
+    perform("mask_rows", {args.batch, args.rows, args.cols}, [&] { cpu::mask_rows(args, pool_); });
   }
   void run(const LogitBoxesArgs& args) override {
     perform("logit_boxes", {args.rows}, [&] { cpu::logit_boxes(args, pool_); });
@@ -209,12 +215,6 @@ class CpuOps final : public Ops {
   }
   void run(const EdgePeaksArgs& args) override {
     perform("edge_peaks", {args.edges.rows, args.edges.bins}, [&] { cpu::edge_peaks(args, pool_); });
-  }
-  void run(const PoolingArgs& args) override {
-    perform("pooling", {args.height, args.width, args.channels}, [&] { cpu::pooling(args, pool_); });
-  }
-  void run(const MapResizeArgs& args) override {
-    perform("map_resize", {args.out_height, args.out_width, args.channels}, [&] { cpu::map_resize(args, pool_); });
   }
 
   AlignedBuffer scratch_;
