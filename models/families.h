@@ -8,5 +8,7 @@
 namespace vistazo {
 
 std::unique_ptr<Model> make_rf_detr(const ConfigReader& config, WeightReader& reader);
+std::unique_ptr<Model> make_rt_detr(const ConfigReader& config, WeightReader& reader);
+std::unique_ptr<Model> make_rt_detr_v2(const ConfigReader& config, WeightReader& reader);
 
 }  // namespace vistazo
