@@ -156,6 +156,7 @@ void add_bench_command(CLI::App& app, Run& run) {
       ->check(CLI::NonNegativeNumber)
       ->capture_default_str();
   command->add_option("--json", options->json, "Write the results as JSON; - is standard output")->type_name("FILE");
+  add_model_options(*command, options->engine);
   add_device_options(*command, options->engine);
   command->footer(kExamples);
   command->callback([options, &run] {
