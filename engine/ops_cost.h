@@ -45,10 +45,23 @@ class CostOps final : public Ops {
   void run(const PatchesArgs& args) override;
   void run(const WindowsToGridArgs& args) override;
   void run(const DepthToSpaceArgs& args) override;
+  void run(const PoolingArgs& args) override;
+  void run(const MapResizeArgs& args) override;
   void run(const GatherRowsArgs& args) override;
   void run(const ProposalScoresArgs& args) override;
   void run(const TopKArgs& args) override;
   void run(const RefineBoxesArgs& args) override;
+  void run(const RmsNormArgs& args) override;
+  void run(const SwigluArgs& args) override;
+  void run(const GatedSumArgs& args) override;
+  void run(const RopeArgs& args) override;
+  void run(const AddMeanArgs& args) override;
+  void run(const ActivationArgs& args) override;
+  void run(const ClampArgs& args) override;
+  void run(const MaskRowsArgs& args) override;
+  void run(const LogitBoxesArgs& args) override;
+  void run(const EdgeBoxesArgs& args) override;
+  void run(const EdgePeaksArgs& args) override;
 
   void count(double flops, double bytes) {
     cost_.flops += flops;

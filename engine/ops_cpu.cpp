@@ -44,7 +44,7 @@ class CpuWeights final : public WeightStore {
   }
 
   Norm norm(std::span<const float> scale, std::span<const float> bias, float eps) override {
-    return {keep(scale), keep(bias), static_cast<int>(scale.size()), eps};
+    return {keep(scale), bias.empty() ? nullptr : keep(bias), static_cast<int>(scale.size()), eps};
   }
 
   Tensor table(std::span<const float> values, const Shape& shape) override {
@@ -176,6 +176,45 @@ class CpuOps final : public Ops {
   }
   void run(const RefineBoxesArgs& args) override {
     perform("refine_boxes", {args.rows}, [&] { cpu::refine_boxes(args, pool_); });
+  }
+  void run(const PoolingArgs& args) override {
+    perform("pooling", {args.height, args.width, args.channels}, [&] { cpu::pooling(args, pool_); });
+  }
+  void run(const MapResizeArgs& args) override {
+    perform("map_resize", {args.out_height, args.out_width, args.channels}, [&] { cpu::map_resize(args, pool_); });
+  }
+  void run(const RmsNormArgs& args) override {
+    perform("rms_norm", {args.rows, args.cols}, [&] { cpu::rms_norm(args, pool_); });
+  }
+  void run(const SwigluArgs& args) override {
+    perform("swiglu", {args.rows, args.cols}, [&] { cpu::swiglu(args, pool_); });
+  }
+  void run(const GatedSumArgs& args) override {
+    perform("gated_sum", {args.rows, args.cols}, [&] { cpu::gated_sum(args, pool_); });
+  }
+  void run(const RopeArgs& args) override {
+    perform("rope", {args.batch, args.tokens, args.heads}, [&] { cpu::rope(args, pool_); });
+  }
+  void run(const AddMeanArgs& args) override {
+    perform("add_mean", {args.batch, args.tokens, args.cols}, [&] { cpu::add_mean(args, pool_); });
+  }
+  void run(const ActivationArgs& args) override {
+    perform("activation", {args.count}, [&] { cpu::activation(args, pool_); });
+  }
+  void run(const ClampArgs& args) override {
+    perform("clamp", {args.count}, [&] { cpu::clamp(args, pool_); });
+  }
+  void run(const MaskRowsArgs& args) override {
+    perform("mask_rows", {args.batch, args.rows, args.cols}, [&] { cpu::mask_rows(args, pool_); });
+  }
+  void run(const LogitBoxesArgs& args) override {
+    perform("logit_boxes", {args.rows}, [&] { cpu::logit_boxes(args, pool_); });
+  }
+  void run(const EdgeBoxesArgs& args) override {
+    perform("edge_boxes", {args.edges.rows, args.edges.bins}, [&] { cpu::edge_boxes(args, pool_); });
+  }
+  void run(const EdgePeaksArgs& args) override {
+    perform("edge_peaks", {args.edges.rows, args.edges.bins}, [&] { cpu::edge_peaks(args, pool_); });
   }
 
   AlignedBuffer scratch_;
