@@ -1,6 +1,8 @@
+#include <fmt/ranges.h>
 #include <vistazo/detector.h>
 
 #include <algorithm>
+#include <cctype>
 #include <cmath>
 #include <functional>
 #include <map>
@@ -12,6 +14,7 @@
 #include "engine/half_check.h"
 #include "engine/log.h"
 #include "engine/model.h"
+#include "engine/model_source.h"
 #include "engine/ops_cost.h"
 #include "engine/postprocess.h"
 #include "engine/preprocess.h"
@@ -46,6 +49,46 @@ void require_valid(const Options& o) {
   if (!(o.nms_iou >= 0 && o.nms_iou <= 1)) refuse("nms_iou", o.nms_iou, "0 (off) to 1");
 }
 
+std::string lower_case(std::string text) {
+  std::ranges::transform(text, text.begin(), [](unsigned char c) { return static_cast<char>(std::tolower(c)); });
+  return text;
+}
+
+// Calls use(class id) for every class of that name, in any case: some label maps name several classes alike.
+template <typename Use>
+void for_classes_named(const std::string& name, const std::vector<std::string>& class_names, Use&& use) {
+  bool is_found = false;
+  for (std::size_t k = 0; k < class_names.size(); ++k) {
+    if (lower_case(class_names[k]) != lower_case(name)) continue;
+    use(k);
+    is_found = true;
+  }
+  if (!is_found) {
+    fail(Error::Code::argument, "Options: the model has no class \"{}\"; it has {}", name,
+         fmt::join(class_names, ", "));
+  }
+}
+
+Selection make_selection(const Options& o, const std::vector<std::string>& class_names) {
+  constexpr float kNever = 2.0f;
+  Selection selection{o.min_score, o.max_detections, o.nms_iou};
+  if (o.classes.empty() && o.class_min_scores.empty()) return selection;
+  std::vector<float>& scores = selection.class_min_scores;
+  scores.assign(class_names.size(), o.classes.empty() ? o.min_score : kNever);
+  for (const std::string& name : o.classes) {
+    for_classes_named(name, class_names, [&](std::size_t k) { scores[k] = o.min_score; });
+  }
+  for (const auto& [name, score] : o.class_min_scores) {
+    if (!(score >= 0 && score <= 1)) {
+      fail(Error::Code::argument, "Options: class_min_scores[{}] is {}; a score from 0 to 1 is wanted", name, score);
+    }
+    for_classes_named(name, class_names, [&](std::size_t k) {
+      if (scores[k] != kNever) scores[k] = score;
+    });
+  }
+  return selection;
+}
+
 }  // namespace
 
 struct Detector::Impl {
@@ -69,6 +112,7 @@ struct Detector::Impl {
   std::unique_ptr<Backend> backend;
   std::unique_ptr<Model> model;
   Preprocessing preprocessing;
+  Selection selection;
   ModelInfo info;
 
   using InputSize = std::tuple<int, int, int>;  // batch, height, width
@@ -84,8 +128,17 @@ void Detector::Impl::describe(const std::string& source, const WeightReader& rea
   info.family = traits.family;
   info.dialect = traits.dialect;
   info.architecture = traits.architecture;
-  info.class_names = traits.class_names;
-  if (preprocessing.fit != Preprocessing::Fit::shortest_edge) {
+  info.class_names = options.class_names.empty() ? traits.class_names : options.class_names;
+  if (info.class_names.size() != traits.class_names.size()) {
+    fail(Error::Code::argument, "{}: {} class names are given; the model has {} classes", source,
+         info.class_names.size(), traits.class_names.size());
+  }
+  selection = make_selection(options, info.class_names);
+  if (options.native_size) {
+    preprocessing.fit = Preprocessing::Fit::native;
+    preprocessing.input = traits.input;
+  }
+  if (preprocessing.fit == Preprocessing::Fit::stretch || preprocessing.fit == Preprocessing::Fit::letterbox) {
     info.input_height = preprocessing.input.height;
     info.input_width = preprocessing.input.width;
     require_input(source.c_str(), 1, info.input_height, info.input_width);
@@ -98,6 +151,7 @@ void Detector::Impl::describe(const std::string& source, const WeightReader& rea
   log()->info("{}: {} with {} tensor names, {:.1f} million parameters, {} bytes of packed weights", source, info.family,
               info.dialect, static_cast<double>(info.parameters) * 1e-6, backend->weights().bytes());
   if (!checkpoint) return;
+  info.part = checkpoint->part();
   for (const CheckpointTensor& t : checkpoint->tensors()) info.tensors.push_back({t.name, name_of(t.dtype), t.shape});
 }
 
@@ -188,7 +242,6 @@ int Detector::Impl::inputs_alike(std::span<const Image> images, std::size_t begi
 StageTimes Detector::Impl::detect_together(std::span<const Image> images, std::span<Detections> results,
                                            bool is_timed) const {
   const int batch = static_cast<int>(images.size()), classes = static_cast<int>(info.class_names.size());
-  const Selection selection{options.min_score, options.max_detections, options.nms_iou};
   const GridSize canvas = placement_of(images[0]).canvas;
   StageTimes times;
   with_workspace(batch, canvas.height, canvas.width, [&](Workspace& w) {
@@ -286,22 +339,13 @@ Detector checked(Detector detector, const Options& options, Load&& load) {
 
 Detector Detector::load(const std::filesystem::path& model, const Options& options) {
   auto impl = std::make_unique<Impl>(options);
-  if (!std::filesystem::exists(model)) fail(Error::Code::file, "{}: there is no such model", model.string());
-  if (!std::filesystem::is_directory(model)) {
-    fail(Error::Code::unsupported,
-         "{}: is no folder; a model is a folder with config.json, preprocessor_config.json and "
-         "model.safetensors",
-         model.string());
-  }
-  const ConfigReader config = read_config(model / "config.json");
-  const std::unique_ptr<Checkpoint> checkpoint = open_checkpoint(model);
-  WeightReader reader(*checkpoint, impl->backend->weights());
-  impl->model = read_model(config, reader, *impl->backend);
-  const std::filesystem::path processor = model / "preprocessor_config.json";
-  impl->preprocessing = std::filesystem::exists(processor)
-                            ? read_preprocessing(read_config(processor), impl->model->traits())
-                            : default_preprocessing(impl->model->traits());
-  impl->describe(model.string(), reader, checkpoint.get());
+  const ModelSource source = open_model(model, options.architecture);
+  WeightReader reader(*source.checkpoint, impl->backend->weights());
+  impl->model = read_model(source.config, reader, *impl->backend);
+  impl->preprocessing = source.preprocessor ? read_preprocessing(*source.preprocessor, impl->model->traits())
+                                            : default_preprocessing(impl->model->traits());
+  impl->describe(model.string(), reader, source.checkpoint.get());
+  if (!source.architecture.empty()) impl->info.architecture = source.architecture + ": " + impl->info.architecture;
   return checked(Detector(std::move(impl)), options, [&](const Options& o) { return load(model, o); });
 }
 

@@ -309,6 +309,13 @@ Tensor Ops::add_mean(const Tensor& x) {
   return y;
 }
 
+Tensor Ops::activate(const Tensor& x, Activation activation) {
+  require(is_float(x.dtype) && x.is_dense(), "activate", "a dense tensor of floats", x);
+  Tensor y = empty(x.shape, x.dtype);
+  run(ActivationArgs{x.data, y.data, x.shape.elements(), activation, x.dtype});
+  return y;
+}
+
 void Ops::clamp(const Tensor& x, float low, float high) {
   require(is_float(x.dtype) && x.is_dense(), "clamp", "a dense tensor of floats", x);
   run(ClampArgs{x.data, x.shape.elements(), low, high, x.dtype});

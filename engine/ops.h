@@ -160,6 +160,8 @@ class Ops {
   void add_into(const Tensor& a, const Tensor& b, const Tensor& y);
   // x (B, N, C) + its mean over N, dtype().
   Tensor add_mean(const Tensor& x);
+  // Of a dense x -> its dtype.
+  Tensor activate(const Tensor& x, Activation activation);
   // In place, of a dense x.
   void clamp(const Tensor& x, float low, float high);
   // x (B, N, C), dense, in place: zero in the rows where mask (N) f32 is.
@@ -235,6 +237,7 @@ class Ops {
   virtual void run(const SineEmbeddingArgs& args) = 0;
   virtual void run(const AddArgs& args) = 0;
   virtual void run(const AddMeanArgs& args) = 0;
+  virtual void run(const ActivationArgs& args) = 0;
   virtual void run(const ClampArgs& args) = 0;
   virtual void run(const MaskRowsArgs& args) = 0;
   virtual void run(const PatchesArgs& args) = 0;

@@ -193,10 +193,13 @@ class CpuOps final : public Ops {
     perform("gated_sum", {args.rows, args.cols}, [&] { cpu::gated_sum(args, pool_); });
   }
   void run(const RopeArgs& args) override {
-    perform("rope", {args.tokens, args.heads, args.head_dim}, [&] { cpu::rope(args, pool_); });
+    perform("rope", {args.batch, args.tokens, args.heads}, [&] { cpu::rope(args, pool_); });
   }
   void run(const AddMeanArgs& args) override {
     perform("add_mean", {args.batch, args.tokens, args.cols}, [&] { cpu::add_mean(args, pool_); });
+  }
+  void run(const ActivationArgs& args) override {
+    perform("activation", {args.count}, [&] { cpu::activation(args, pool_); });
   }
   void run(const ClampArgs& args) override {
     perform("clamp", {args.count}, [&] { cpu::clamp(args, pool_); });

@@ -44,18 +44,23 @@ Mlp read_mlp(const WeightCursor& w, int in, int hidden, int out, int layers) {
   return mlp;
 }
 
-Tensor run_mlp(Ops& ops, const Mlp& mlp, const Tensor& x) {
+// All but the last layer.
+static Tensor run_hidden(Ops& ops, const Mlp& mlp, const Tensor& x, Activation activation) {
   Tensor y = x;
-  for (std::size_t i = 0; i < mlp.size(); ++i) {
-    y = ops.linear(y, mlp[i], i + 1 < mlp.size() ? Activation::relu : Activation::none);
-  }
+  for (std::size_t i = 0; i + 1 < mlp.size(); ++i) y = ops.linear(y, mlp[i], activation);
   return y;
 }
 
-Tensor run_mlp_f32(Ops& ops, const Mlp& mlp, const Tensor& x) {
-  Tensor y = x;
-  for (std::size_t i = 0; i + 1 < mlp.size(); ++i) y = ops.linear(y, mlp[i], Activation::relu);
-  return ops.linear_f32(y, mlp.back());
+Tensor run_mlp(Ops& ops, const Mlp& mlp, const Tensor& x, Activation activation) {
+  return ops.linear(run_hidden(ops, mlp, x, activation), mlp.back());
+}
+
+Tensor run_mlp_f32(Ops& ops, const Mlp& mlp, const Tensor& x, Activation activation) {
+  return ops.linear_f32(run_hidden(ops, mlp, x, activation), mlp.back());
+}
+
+void run_mlp_add(Ops& ops, const Mlp& mlp, const Tensor& x, const Tensor& y, Activation activation) {
+  ops.linear_add(run_hidden(ops, mlp, x, activation), mlp.back(), y);
 }
 
 DecoderLayer read_decoder_layer(const WeightCursor& w, const DecoderLayerNames& names, const DecoderConfig& c) {

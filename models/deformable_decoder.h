@@ -11,13 +11,15 @@
 // around it.
 namespace vistazo {
 
-// Linear layers with ReLU in between.
+// Linear layers with an activation in between.
 using Mlp = std::vector<Linear>;
 
 // w.layers.0, w.layers.1, ...: `layers` of them, `hidden` wide, into `out`.
 Mlp read_mlp(const WeightCursor& w, int in, int hidden, int out, int layers);
-Tensor run_mlp(Ops& ops, const Mlp& mlp, const Tensor& x);      // -> dtype()
-Tensor run_mlp_f32(Ops& ops, const Mlp& mlp, const Tensor& x);  // the last layer -> f32
+// -> dtype(); the last layer -> f32; the last layer's result added to y, f32.
+Tensor run_mlp(Ops& ops, const Mlp& mlp, const Tensor& x, Activation activation = Activation::relu);
+Tensor run_mlp_f32(Ops& ops, const Mlp& mlp, const Tensor& x, Activation activation = Activation::relu);
+void run_mlp_add(Ops& ops, const Mlp& mlp, const Tensor& x, const Tensor& y, Activation activation);
 
 struct DecoderConfig {
   int dim = 0;

@@ -94,7 +94,7 @@ EncoderLayer read_encoder_layer(const WeightCursor& w, const EncoderLayerNames& 
   const SelfAttentionInputs inputs = read_self_attention_inputs(w.child("self_attn"), dim);
   return {.query_key = inputs.query_key,
           .value = inputs.value,
-          .out = w.linear("self_attn.out_proj", dim, dim),
+          .out = w.child("self_attn").linear(names.out, dim, dim),
           .fc1 = w.linear(names.fc1, dim, ffn_dim),
           .fc2 = w.linear(names.fc2, ffn_dim, dim),
           .norm1 = w.norm(names.norm1, dim, norm_eps),

@@ -23,6 +23,7 @@ struct EncoderLayer {
 // What the dialects of a checkpoint call things.
 struct EncoderLayerNames {
   std::string_view norm1, norm2, fc1, fc2;
+  std::string_view out = "out_proj";  // of the attention
 };
 
 inline constexpr EncoderLayerNames kEncoderLayerHuggingFace{"self_attn_layer_norm", "final_layer_norm", "fc1", "fc2"};

@@ -6,6 +6,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <filesystem>
+#include <map>
 #include <memory>
 #include <span>
 #include <string>
@@ -40,6 +41,16 @@ struct Options {
   float min_score = 0.3f;    // detections below are dropped
   int max_detections = 300;  // the best of an image
   float nms_iou = 0.0f;      // above 0: class-wise non-maximum suppression at this IoU. DETRs need none
+  // A published size such as "rf-detr-nano", for weights without a config.json; empty: names and shapes of the tensors
+  // decide. If set, a config.json is not looked at.
+  std::string architecture;
+  std::vector<std::string> class_names;           // one for each class of the model; empty: the model's own
+  std::vector<std::string> classes;               // only these, as class_names() has them, in any case; empty: all
+  std::map<std::string, float> class_min_scores;  // of a class, in place of min_score
+  // Images run at their own size, padded to the model's multiple and at least its trained size, in place of the size
+  // that the model's config says: for objects that would be too small. Time and memory grow with the image; see
+  // Detector::cost().
+  bool native_size = false;
 };
 
 struct TensorInfo {
@@ -50,6 +61,7 @@ struct TensorInfo {
 
 struct ModelInfo {
   std::string source;        // the path that was loaded
+  std::string part;          // of a training checkpoint: where the weights were, "ema.module"; else empty
   std::string family;        // "rf_detr", ...
   std::string dialect;       // whose tensor names the checkpoint speaks: "huggingface", "original", "random"
   std::string architecture;  // one line: trunk, layers, widths, queries
@@ -108,7 +120,7 @@ struct RawOutputs {
 class Detector {
  public:
   // model: a Hugging Face folder: config.json, the weights, and preprocessor_config.json (without it, an image is
-  // prepared as the family's authors do).
+  // prepared as the family's authors do). Or weights alone, .safetensors or .pth, of a size that a family publishes.
   // Throws Error, naming the file or tensor, the value found and the value wanted.
   static Detector load(const std::filesystem::path& model, const Options& options = {});
   // The model that config.json describes with random weights, for benches. Reproducible for one seed.

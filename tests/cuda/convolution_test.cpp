@@ -114,6 +114,18 @@ TEST_CASE("convolution: kernels, strides and padding") {
   });
 }
 
+TEST_CASE("convolution: every tile shape of sm90") {
+  testing::for_each_sm90_tile([](const testing::GemmContext& context, DType dtype) {
+    check({{72, 136, 3, 3, 1, 1}, 2, 9, 13, dtype, dtype, Activation::silu}, context);
+    check({{8, 200, 5, 3, 2, 2}, 2, 17, 19, dtype, DType::f32, Activation::relu, true, 8, 4, true, 2, 1}, context);
+    check({{128, 64, 3, 3, 2, 1, 1, 1}, 3, 10, 8, dtype, dtype}, context);
+    check({{128, 256, 3, 3, 1, 1, 2}, 1, 11, 7, dtype, dtype}, context);
+    check({{24, 91, 1, 1, 2, 0}, 2, 9, 13, dtype, dtype}, context);
+    check({{32, 40, 2, 2, 1, 0, 1, 1}, 2, 9, 13, dtype, dtype}, context);
+    check({{64, 64, 3, 3, 1, 1}, 2, 1, 1, dtype, dtype}, context);
+  });
+}
+
 TEST_CASE("convolution: groups") {
   testing::for_each_gemm_path([](const testing::GemmContext& context, DType dtype) {
     check({{32, 48, 3, 3, 1, 1, 2}, 2, 9, 7, dtype, dtype, Activation::silu}, context);

@@ -44,6 +44,9 @@ void gemm(const char* name, const Gemm& gemm, const MatmulContext& context);
 // The kernels, one per instruction set.
 void gemm_simt(const char* name, const Gemm& gemm, CudaStream stream);
 void gemm_sm80(const char* name, const Gemm& gemm, CudaStream stream);
+// `tile`: which of its tile shapes, modulo their number; negative to choose by the problem's size.
+void gemm_sm90(const char* name, const Gemm& gemm, int tile, CudaStream stream);
+bool can_run_sm90(const Gemm& gemm);  // on a device of compute capability 9.0
 
 // Whether eight neighbouring channels of a pixel are 16 bytes at a multiple of 16, in every group.
 inline bool is_gather_aligned(const Gemm& gemm) {
