@@ -116,6 +116,9 @@ void choose_count(DeformableAttentionLaunch& parameters, CudaStream stream) {
 
 void check(const DeformableAttentionArgs& args) {
   constexpr int kMaxLevels = DeformableAttentionArgs::kMaxLevels;
+  if (args.takes_nearest) {
+    fail(Error::Code::unsupported, "deformable_attention: the nearest cells are taken on the CPU only");
+  }
   if (args.batch < 0 || args.queries < 1 || args.heads < 1 || args.head_dim < 1 || args.levels < 1 ||
       args.levels > kMaxLevels || args.value_row_stride < std::int64_t{args.heads} * args.head_dim) {
     fail(Error::Code::argument,
