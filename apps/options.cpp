@@ -36,6 +36,24 @@ bool parse_integer(std::string_view text, int& value) {
   return error == std::errc() && end == text.data() + text.size();
 }
 
+// 0.4 is for all classes, "red blood cell=0.5" for one.
+void set_min_scores(const std::vector<std::string>& texts, Options& options) {
+  for (const std::string& text : texts) {
+    const std::size_t equals = text.rfind('=');
+    const std::string_view number = std::string_view(text).substr(equals == std::string::npos ? 0 : equals + 1);
+    float score = 0;
+    const auto [end, error] = std::from_chars(number.data(), number.data() + number.size(), score);
+    if (error != std::errc() || end != number.data() + number.size() || !(score >= 0 && score <= 1)) {
+      throw CLI::ValidationError("--min-score", "is a score from 0 to 1, or CLASS=SCORE; not '" + text + "'");
+    }
+    if (equals == std::string::npos) {
+      options.min_score = score;
+    } else {
+      options.class_min_scores[text.substr(0, equals)] = score;
+    }
+  }
+}
+
 }  // namespace
 
 InputSize parse_size(const std::string& option, const std::string& text) {
@@ -81,9 +99,18 @@ void add_detection_options(CLI::App& command, Options& options) {
   command.add_option("--batch", options.max_batch, "Images that run at once")
       ->check(between(1, 4096))
       ->capture_default_str();
-  command.add_option("--min-score", options.min_score, "Leave out detections below this score")
-      ->check(between(0.0, 1.0))
-      ->capture_default_str();
+  command
+      .add_option_function<std::vector<std::string>>(
+          "--min-score", [&options](const std::vector<std::string>& texts) { set_min_scores(texts, options); },
+          "Leave out detections below this score; person=0.5 is that of one class")
+      ->delimiter(',')
+      ->allow_extra_args(false)
+      ->type_name("[CLASS=]SCORE")
+      ->default_str(fmt::format("{}", options.min_score));
+  command.add_option("--classes", options.classes, "Only these classes: a,b")
+      ->delimiter(',')
+      ->allow_extra_args(false)
+      ->type_name("NAMES");
   command.add_option("--max-detections", options.max_detections, "Keep the best of an image")
       ->check(between(1, 1000000))
       ->capture_default_str();

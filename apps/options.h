@@ -19,7 +19,8 @@ std::vector<std::string> read_labels(const std::filesystem::path& path);
 // --device, --gpu, --precision and --threads.
 void add_device_options(CLI::App& command, Options& options);
 
-// --batch, --min-score, --max-detections and --nms; their defaults are what `options` holds.
+// --batch, --min-score (with scores of single classes), --classes, --max-detections and --nms; their defaults are what
+// `options` holds.
 void add_detection_options(CLI::App& command, Options& options);
 
 // The shipped model: $VISTAZO_MODEL, else the installed one, else that of the source tree the program was built in.

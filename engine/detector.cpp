@@ -1,6 +1,8 @@
+#include <fmt/ranges.h>
 #include <vistazo/detector.h>
 
 #include <algorithm>
+#include <cctype>
 #include <cmath>
 #include <functional>
 #include <map>
@@ -47,6 +49,46 @@ void require_valid(const Options& o) {
   if (!(o.nms_iou >= 0 && o.nms_iou <= 1)) refuse("nms_iou", o.nms_iou, "0 (off) to 1");
 }
 
+std::string lower_case(std::string text) {
+  std::ranges::transform(text, text.begin(), [](unsigned char c) { return static_cast<char>(std::tolower(c)); });
+  return text;
+}
+
+// Calls use(class id) for every class of that name, in any case: some label maps name several classes alike.
+template <typename Use>
+void for_classes_named(const std::string& name, const std::vector<std::string>& class_names, Use&& use) {
+  bool is_found = false;
+  for (std::size_t k = 0; k < class_names.size(); ++k) {
+    if (lower_case(class_names[k]) != lower_case(name)) continue;
+    use(k);
+    is_found = true;
+  }
+  if (!is_found) {
+    fail(Error::Code::argument, "Options: the model has no class \"{}\"; it has {}", name,
+         fmt::join(class_names, ", "));
+  }
+}
+
+Selection make_selection(const Options& o, const std::vector<std::string>& class_names) {
+  constexpr float kNever = 2.0f;
+  Selection selection{o.min_score, o.max_detections, o.nms_iou};
+  if (o.classes.empty() && o.class_min_scores.empty()) return selection;
+  std::vector<float>& scores = selection.class_min_scores;
+  scores.assign(class_names.size(), o.classes.empty() ? o.min_score : kNever);
+  for (const std::string& name : o.classes) {
+    for_classes_named(name, class_names, [&](std::size_t k) { scores[k] = o.min_score; });
+  }
+  for (const auto& [name, score] : o.class_min_scores) {
+    if (!(score >= 0 && score <= 1)) {
+      fail(Error::Code::argument, "Options: class_min_scores[{}] is {}; a score from 0 to 1 is wanted", name, score);
+    }
+    for_classes_named(name, class_names, [&](std::size_t k) {
+      if (scores[k] != kNever) scores[k] = score;
+    });
+  }
+  return selection;
+}
+
 }  // namespace
 
 struct Detector::Impl {
@@ -70,6 +112,7 @@ struct Detector::Impl {
   std::unique_ptr<Backend> backend;
   std::unique_ptr<Model> model;
   Preprocessing preprocessing;
+  Selection selection;
   ModelInfo info;
 
   using InputSize = std::tuple<int, int, int>;  // batch, height, width
@@ -90,7 +133,12 @@ void Detector::Impl::describe(const std::string& source, const WeightReader& rea
     fail(Error::Code::argument, "{}: {} class names are given; the model has {} classes", source,
          info.class_names.size(), traits.class_names.size());
   }
-  if (preprocessing.fit != Preprocessing::Fit::shortest_edge) {
+  selection = make_selection(options, info.class_names);
+  if (options.native_size) {
+    preprocessing.fit = Preprocessing::Fit::native;
+    preprocessing.input = traits.input;
+  }
+  if (preprocessing.fit == Preprocessing::Fit::stretch || preprocessing.fit == Preprocessing::Fit::letterbox) {
     info.input_height = preprocessing.input.height;
     info.input_width = preprocessing.input.width;
     require_input(source.c_str(), 1, info.input_height, info.input_width);
@@ -193,7 +241,6 @@ int Detector::Impl::inputs_alike(std::span<const Image> images, std::size_t begi
 StageTimes Detector::Impl::detect_together(std::span<const Image> images, std::span<Detections> results,
                                            bool is_timed) const {
   const int batch = static_cast<int>(images.size()), classes = static_cast<int>(info.class_names.size());
-  const Selection selection{options.min_score, options.max_detections, options.nms_iou};
   const GridSize canvas = placement_of(images[0]).canvas;
   StageTimes times;
   with_workspace(batch, canvas.height, canvas.width, [&](Workspace& w) {

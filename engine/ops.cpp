@@ -286,18 +286,31 @@ Tensor Ops::sine_embedding(const Tensor& boxes, int dim, float temperature) {
 }
 
 Tensor Ops::add(const Tensor& a, const Tensor& b) {
+  Tensor y = empty(a.shape, dtype());
+  add_into(a, b, y);
+  return y;
+}
+
+void Ops::add_into(const Tensor& a, const Tensor& b, const Tensor& y) {
   require(b.cols() == a.cols() && b.is_dense() && b.rows() > 0 && a.rows() % b.rows() == 0, "add",
           "a second operand that repeats over the first", b);
-  Tensor y = empty(a.shape, dtype());
+  require(y.cols() == a.cols() && y.rows() == a.rows() && is_float(y.dtype), "add", "a result like the first operand",
+          y);
   run(AddArgs{a.data, b.data, y.data, a.rows(), b.rows(), a.cols(), a.row_stride, y.row_stride, a.dtype, b.dtype,
               y.dtype});
-  return y;
 }
 
 Tensor Ops::add_mean(const Tensor& x) {
   require(x.shape.rank() == 3 && x.dtype == dtype() && x.is_dense(), "add_mean", "dense tokens (B, N, C)", x);
   Tensor y = empty(x.shape, dtype());
   run(AddMeanArgs{x.data, y.data, static_cast<int>(x.shape[0]), static_cast<int>(x.shape[1]), x.cols(), x.dtype});
+  return y;
+}
+
+Tensor Ops::activate(const Tensor& x, Activation activation) {
+  require(is_float(x.dtype) && x.is_dense(), "activate", "a dense tensor of floats", x);
+  Tensor y = empty(x.shape, x.dtype);
+  run(ActivationArgs{x.data, y.data, x.shape.elements(), activation, x.dtype});
   return y;
 }
 
@@ -372,10 +385,18 @@ Tensor Ops::gather_rows(const Tensor& x, const Tensor& index) {
 }
 
 Tensor Ops::top_proposals(const Tensor& logits, const Tensor& proposals, int k) {
-  require(logits.shape.rank() == 3 && logits.dtype == DType::f32 && logits.is_dense(), "top_proposals",
-          "logits (B, N, K) in f32", logits);
   require(proposals.shape == Shape({logits.shape[1], 4}) && proposals.dtype == DType::f32, "top_proposals",
           "proposals (N, 4) in f32", proposals);
+  return top_of(logits, static_cast<const float*>(proposals.data), k);
+}
+
+Tensor Ops::top_rows(const Tensor& logits, int k) {
+  return top_of(logits, nullptr, k);
+}
+
+Tensor Ops::top_of(const Tensor& logits, const float* proposals, int k) {
+  require(logits.shape.rank() == 3 && logits.dtype == DType::f32 && logits.is_dense(), "top_proposals",
+          "logits (B, N, K) in f32", logits);
   const int batch = static_cast<int>(logits.shape[0]), rows = static_cast<int>(logits.shape[1]);
   if (k > rows) {
     fail(Error::Code::argument, "an input of this size gives {} proposals, fewer than the model's {} queries", rows, k);
@@ -383,8 +404,8 @@ Tensor Ops::top_proposals(const Tensor& logits, const Tensor& proposals, int k) 
   Tensor index = empty({batch, k}, DType::i32);
   const auto released = scope();
   const Tensor scores = empty({batch, rows}, DType::f32);
-  run(ProposalScoresArgs{static_cast<const float*>(logits.data), static_cast<const float*>(proposals.data),
-                         static_cast<float*>(scores.data), batch, rows, logits.cols()});
+  run(ProposalScoresArgs{static_cast<const float*>(logits.data), proposals, static_cast<float*>(scores.data), batch,
+                         rows, logits.cols()});
   TopKArgs args{.scores = static_cast<const float*>(scores.data),
                 .values = nullptr,
                 .index = static_cast<std::int32_t*>(index.data),

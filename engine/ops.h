@@ -154,10 +154,13 @@ class Ops {
   // boxes (B, Q, 4) f32 -> (B, Q, 4 * dim), dtype().
   Tensor sine_embedding(const Tensor& boxes, int dim, float temperature);
 
-  // a + b, b (..., cols) repeated over a's leading rows -> dtype().
+  // a + b, b (..., cols) repeated over a's leading rows -> dtype(), or into y of any row stride.
   Tensor add(const Tensor& a, const Tensor& b);
+  void add_into(const Tensor& a, const Tensor& b, const Tensor& y);
   // x (B, N, C) + its mean over N, dtype().
   Tensor add_mean(const Tensor& x);
+  // Of a dense x -> its dtype.
+  Tensor activate(const Tensor& x, Activation activation);
   // In place, of a dense x.
   void clamp(const Tensor& x, float low, float high);
   // x (B, N, C), dense, in place: zero in the rows where mask (N) f32 is.
@@ -177,6 +180,8 @@ class Ops {
 
   // logits (B, N, K) f32, proposals (N, 4) f32 -> (B, k) i32: the proposals whose best class scores highest.
   Tensor top_proposals(const Tensor& logits, const Tensor& proposals, int k);
+  // The same where every row is a proposal.
+  Tensor top_rows(const Tensor& logits, int k);
   // reference (B, Q, 4), delta (B, Q, 4) or (Q, 4), all f32 -> (B, Q, 4) f32. See kernels/boxes.h.
   Tensor refine_boxes(const Tensor& reference, const Tensor& delta);
   // sigmoid(delta + logit(reference)), or + reference where that holds logits. delta (B, Q, 4) f32, reference alike or
@@ -202,6 +207,8 @@ class Ops {
   Arena arena_;
 
  private:
+  Tensor top_of(const Tensor& logits, const float* proposals, int k);
+
   friend class CostOps;  // asks its target for the scratch that the target's kernels take
 
   // What one of several runs of `work` takes, one behind the other.
@@ -229,6 +236,7 @@ class Ops {
   virtual void run(const SineEmbeddingArgs& args) = 0;
   virtual void run(const AddArgs& args) = 0;
   virtual void run(const AddMeanArgs& args) = 0;
+  virtual void run(const ActivationArgs& args) = 0;
   virtual void run(const ClampArgs& args) = 0;
   virtual void run(const MaskRowsArgs& args) = 0;
   virtual void run(const PatchesArgs& args) = 0;

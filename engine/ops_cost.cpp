@@ -145,6 +145,10 @@ void CostOps::run(const AddMeanArgs& args) {
   count(0, 2 * bytes_of(as_double(args.batch) * args.tokens * args.cols, args.dtype));
 }
 
+void CostOps::run(const ActivationArgs& args) {
+  count(0, 2 * bytes_of(as_double(args.count), args.dtype));
+}
+
 void CostOps::run(const ClampArgs& args) {
   count(0, 2 * bytes_of(as_double(args.count), args.dtype));
 }

@@ -56,6 +56,7 @@ class CostOps final : public Ops {
   void run(const GatedSumArgs& args) override;
   void run(const RopeArgs& args) override;
   void run(const AddMeanArgs& args) override;
+  void run(const ActivationArgs& args) override;
   void run(const ClampArgs& args) override;
   void run(const MaskRowsArgs& args) override;
   void run(const LogitBoxesArgs& args) override;

@@ -198,6 +198,9 @@ class CpuOps final : public Ops {
   void run(const AddMeanArgs& args) override {
     perform("add_mean", {args.batch, args.tokens, args.cols}, [&] { cpu::add_mean(args, pool_); });
   }
+  void run(const ActivationArgs& args) override {
+    perform("activation", {args.count}, [&] { cpu::activation(args, pool_); });
+  }
   void run(const ClampArgs& args) override {
     perform("clamp", {args.count}, [&] { cpu::clamp(args, pool_); });
   }

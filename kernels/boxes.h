@@ -19,10 +19,10 @@ struct RefineBoxesArgs {
 };
 
 // score[b][i] = max over classes of logits[b][i], or -infinity where proposals[i] has no width (an invalid proposal).
-// A NaN logit is skipped.
+// A NaN logit is skipped. Without proposals, all are valid.
 struct ProposalScoresArgs {
   const float* logits;     // (B, rows, classes)
-  const float* proposals;  // (rows, 4)
+  const float* proposals;  // (rows, 4), or null
   float* scores;           // (B, rows)
   int batch, rows, classes;
 };

@@ -1,6 +1,5 @@
 #pragma once
 
-#include <chrono>
 #include <condition_variable>
 #include <cstddef>
 #include <deque>
@@ -27,17 +26,6 @@ class FrameQueue {
     return true;
   }
 
-  // Does not wait: without room, the oldest values go. Returns how many went.
-  std::size_t push_newest(T value) {
-    const std::lock_guard lock(mutex_);
-    if (is_stopped_) return 0;
-    std::size_t dropped = 0;
-    for (; values_.size() >= capacity_; ++dropped) values_.pop_front();
-    values_.push_back(std::move(value));
-    has_value_.notify_one();
-    return dropped;
-  }
-
   // Waits for a value. Nothing if the queue is closed and empty, or stopped.
   std::optional<T> pop() {
     std::unique_lock lock(mutex_);
@@ -45,21 +33,8 @@ class FrameQueue {
     return take();
   }
 
-  // Waits no longer than that.
-  std::optional<T> pop_until(std::chrono::steady_clock::time_point deadline) {
-    std::unique_lock lock(mutex_);
-    has_value_.wait_until(lock, deadline, [&] { return !values_.empty() || is_closed_ || is_stopped_; });
-    return take();
-  }
-
   void close() { end(is_closed_); }
   void stop() { end(is_stopped_); }
-
-  // Whether pop() has nothing to wait for any more.
-  bool is_exhausted() const {
-    const std::lock_guard lock(mutex_);
-    return is_stopped_ || (is_closed_ && values_.empty());
-  }
 
  private:
   std::optional<T> take() {

@@ -6,6 +6,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <filesystem>
+#include <map>
 #include <memory>
 #include <span>
 #include <string>
@@ -43,7 +44,13 @@ struct Options {
   // A published size such as "rf-detr-nano", for weights without a config.json; empty: names and shapes of the tensors
   // decide. If set, a config.json is not looked at.
   std::string architecture;
-  std::vector<std::string> class_names;  // one for each class of the model; empty: the model's own
+  std::vector<std::string> class_names;           // one for each class of the model; empty: the model's own
+  std::vector<std::string> classes;               // only these, as class_names() has them, in any case; empty: all
+  std::map<std::string, float> class_min_scores;  // of a class, in place of min_score
+  // Images run at their own size, padded to the model's multiple and at least its trained size, in place of the size
+  // that the model's config says: for objects that would be too small. Time and memory grow with the image; see
+  // Detector::cost().
+  bool native_size = false;
 };
 
 struct TensorInfo {

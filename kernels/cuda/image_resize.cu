@@ -4,9 +4,8 @@
 // The first kernel fills the weights of both axes in the scratch, a thread per output position, in double without fused
 // multiply-adds, as base/resize_axis.h does. In the second a block owns a tile of the canvas, 32 columns a warp wide
 // and a row per warp. It goes down the input rows that its tile needs, 16 at a time: first each warp sums the taps of
-// its 32 columns over two of those rows at a time, which share the weights that are loaded, into shared memory; then
-// each warp adds the rows to its output row. Neighbouring tiles do some rows twice: at a shrinking factor of 5 a
-// quarter more.
+// its 32 columns over two of those rows, which share the weights that are loaded, into shared memory; then each warp
+// adds the rows to its output row. Neighbouring tiles do some rows twice: at a shrinking factor of 5 a quarter more.
 //
 // An input row is read as aligned words of four bytes, shifted so that four RGB pixels are three words with the
 // channels at fixed places. Limited by the instructions per byte, about three.

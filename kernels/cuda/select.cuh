@@ -13,6 +13,7 @@
 namespace vistazo::cuda {
 
 constexpr int kSelectThreads = 1024;
+constexpr int kFewPerThread = 4;    // for short rows and last stages
 constexpr int kMostPerThread = 12;  // words in registers: 24 of the 64 that a block of 1024 threads leaves each
 constexpr int kSlice = kMostPerThread * kSelectThreads;  // of a row: what a block selects from
 constexpr int kMostWanted = 1024;
@@ -31,12 +32,6 @@ __device__ inline std::uint64_t candidate_word(float score, std::int32_t index) 
 
 __device__ inline std::int32_t index_of_candidate(std::uint64_t word) {
   return static_cast<std::int32_t>(~static_cast<std::uint32_t>(word));
-}
-
-// The score of a candidate, but +0 for -0 and one NaN for all.
-__device__ inline float score_of_candidate(std::uint64_t word) {
-  const auto key = static_cast<std::uint32_t>(word >> 32);
-  return __uint_as_float((key >> 31) != 0 ? key & 0x7fffffffu : ~key);
 }
 
 struct SelectStorage {
@@ -114,6 +109,25 @@ struct SelectStage {
   std::int64_t count;
   int slices, wanted, kept;
 };
+
+// The block's words: of the last stage's, or word_at(place) of the row's scores.
+template <int kPerThread, typename WordAt>
+__device__ void load_words(std::uint64_t (&words)[kPerThread], const SelectStage& stage, std::int64_t row, int slice,
+                           WordAt&& word_at) {
+#pragma unroll
+  for (int i = 0; i < kPerThread; ++i) {
+    const std::int64_t place = std::int64_t{slice} * kSlice + i * kSelectThreads + static_cast<int>(threadIdx.x);
+    words[i] = 0;
+    if (place < stage.count) words[i] = stage.in != nullptr ? stage.in[row * stage.count + place] : word_at(place);
+  }
+}
+
+// Leaves the list to the next stage.
+__device__ inline void store_list(const SelectStage& stage, int found, const SelectStorage& storage) {
+  for (int i = static_cast<int>(threadIdx.x); i < stage.kept; i += kSelectThreads) {
+    stage.out[blockIdx.x * std::int64_t{stage.kept} + i] = i < found ? storage.list[i] : 0;
+  }
+}
 
 // Runs stage after stage until a row fits a block, by calling select(stage) for each, then last(stage) with out null.
 // `scratch` is select_scratch_bytes().

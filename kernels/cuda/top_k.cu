@@ -100,22 +100,11 @@ __global__ void __launch_bounds__(kSelectThreads) select_kernel(const __grid_con
   const SelectStage& stage = launch.stage;
   const auto [row, slice] = divide(blockIdx.x, stage.slices);
   std::uint64_t words[kPerThread];
-#pragma unroll
-  for (int i = 0; i < kPerThread; ++i) {
-    const std::int64_t place = std::int64_t{slice} * kSlice + i * kSelectThreads + static_cast<int>(threadIdx.x);
-    words[i] = 0;
-    if (place < stage.count) {
-      words[i] = stage.in != nullptr ? stage.in[row * stage.count + place]
-                                     : candidate_word(args.scores[row * args.cols + place], static_cast<int>(place));
-    }
-  }
+  load_words(words, stage, row, slice, [&](std::int64_t column) {
+    return candidate_word(args.scores[row * args.cols + column], static_cast<std::int32_t>(column));
+  });
   const int found = select_largest(words, stage.wanted, storage);
-  if (stage.out != nullptr) {
-    for (int i = static_cast<int>(threadIdx.x); i < stage.kept; i += kSelectThreads) {
-      stage.out[blockIdx.x * std::int64_t{stage.kept} + i] = i < found ? storage.list[i] : 0;
-    }
-    return;
-  }
+  if (stage.out != nullptr) return store_list(stage, found, storage);
   rank_list(storage, found, stage.wanted, [&](int rank, std::uint64_t word) {
     const std::int32_t column = index_of_candidate(word);
     args.index[row * args.k + rank] = column;
@@ -148,10 +137,9 @@ void top_k(const TopKArgs& args, CudaStream stream) {
     return launch("top_k", rank_kernel, args.rows * parameters.row_tiles, kRankThreads, 0, stream, parameters);
   }
   const auto run = [&](const SelectStage& stage) {
-    constexpr int kFewPerThread = 4;
-    launch("top_k",
-           stage.count <= kFewPerThread * kSelectThreads ? select_kernel<kFewPerThread> : select_kernel<kMostPerThread>,
-           args.rows * stage.slices, kSelectThreads, 0, stream, SelectLaunch{args, stage});
+    const bool is_short = stage.count <= kFewPerThread * kSelectThreads;
+    launch("top_k", is_short ? select_kernel<kFewPerThread> : select_kernel<kMostPerThread>, args.rows * stage.slices,
+           kSelectThreads, 0, stream, SelectLaunch{args, stage});
   };
   run_select_stages(args.cols, args.rows, args.k, args.scratch, run, run);
 }

@@ -11,8 +11,8 @@ cd "$(dirname "${BASH_SOURCE[0]}")/../.."
 architecture=${VISTAZO_CUDA_ARCH:-90}
 common=(-std=c++20 -O3 -DFMT_HEADER_ONLY -I. -Iengine)
 kernels=(kernels/cuda/attention/{attention,f32,sm80}.cu kernels/cuda/gemm/{gemm,simt,sm80}.cu
-  kernels/cuda/{activation,boxes,convolution,deformable_attention,depth_to_space,elementwise,image_resize,layer_norm}.cu
-  kernels/cuda/{linear,rows,sine_embedding,softmax,top_k}.cu)
+  kernels/cuda/{activation,boxes,convolution,deformable_attention,depth_to_space,detections,elementwise}.cu
+  kernels/cuda/{image_resize,layer_norm,linear,rows,sine_embedding,softmax,top_k}.cu)
 objects=()
 for source in "${kernels[@]}"; do
   objects+=("$out/${source//\//_}.o")
