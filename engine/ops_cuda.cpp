@@ -48,6 +48,7 @@ class CudaOps final : public Ops {
 
   PassResults run_pass(const PassKey& key, const std::function<PassResults()>& pass) override;
   double milliseconds_of(const std::function<void()>& work) override;
+  bool can_select(int most) const override { return most <= kMostDetections; }
 
  private:
   struct Constant {
@@ -57,6 +58,7 @@ class CudaOps final : public Ops {
     Tensor tensor;
     std::uint64_t last_use;
   };
+  static constexpr int kMostDetections = 1024;  // that cuda::select_detections is built for
   // A model makes a few constants per input size; beyond this many, those unused for longest make room.
   static constexpr std::size_t kMaxConstants = 64;
 
@@ -97,6 +99,9 @@ class CudaOps final : public Ops {
 
   std::size_t scratch_bytes(const AttentionArgs&) const override { return 0; }
   std::size_t scratch_bytes(const TopKArgs& args) const override { return cuda::top_k_scratch_bytes(args); }
+  std::size_t scratch_bytes_of_selection(const SelectDetectionsArgs& args) const override {
+    return cuda::select_detections_scratch_bytes(args);
+  }
 
   void copy_to_device(const float* from, float* to, std::size_t count) override {
     staging_.upload(std::as_bytes(std::span(from, count)), to);
@@ -105,6 +110,10 @@ class CudaOps final : public Ops {
     staging_.download(from, std::as_writable_bytes(std::span(to, count)));
   }
 
+  void select(const SelectDetectionsArgs& args) override {
+    perform("select_detections", {args.batch, args.queries, args.classes},
+            [&] { cuda::select_detections(args, stream_.get()); });
+  }
   void run(const ImageResizeArgs& args) override;
   void run(const LinearArgs& args, const Linear& w) override {
     perform("linear", {args.rows, w.in, w.out},
@@ -130,6 +139,9 @@ class CudaOps final : public Ops {
   }
   void run(const AddArgs& args) override {
     perform(args.b ? "add" : "copy", {args.rows, args.cols}, [&] { cuda::add(args, stream_.get()); });
+  }
+  void run(const ActivationArgs& args) override {
+    perform("activation", {args.count}, [&] { cuda::activation(args, stream_.get()); });
   }
   void run(const PatchesArgs& args) override {
     perform("patches", {args.batch, args.grid.tokens(), args.patch}, [&] { cuda::patches(args, stream_.get()); });
