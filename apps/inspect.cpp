@@ -40,6 +40,7 @@ std::optional<SizedCost> cost_of(const Detector& detector, const InputSize& aske
 
 Json to_json(const ModelInfo& model, const std::optional<SizedCost>& sized, bool lists_tensors) {
   Json json = {{"model", model.source},
+               {"part", model.part},
                {"family", model.family},
                {"dialect", model.dialect},
                {"architecture", model.architecture},
@@ -83,6 +84,7 @@ void print_model(const ModelInfo& model, const std::optional<SizedCost>& sized) 
   const std::string size =
       model.input_height == 0 ? "that of the image" : fmt::format("{} x {}", model.input_height, model.input_width);
   fmt::print("model         {}\n", model.source);
+  if (!model.part.empty()) fmt::print("weights       {}\n", model.part);
   fmt::print("family        {} ({} tensor names)\n", model.family, model.dialect);
   fmt::print("architecture  {}\n", model.architecture);
   fmt::print("classes       {}\n", class_list(model.class_names));

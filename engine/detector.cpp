@@ -155,6 +155,7 @@ void Detector::Impl::describe(const std::string& source, const WeightReader& rea
   log()->info("{}: {} with {} tensor names, {:.1f} million parameters, {} bytes of packed weights", source, info.family,
               info.dialect, static_cast<double>(info.parameters) * 1e-6, backend->weights().bytes());
   if (!checkpoint) return;
+  info.part = checkpoint->part();
   for (const CheckpointTensor& t : checkpoint->tensors()) info.tensors.push_back({t.name, name_of(t.dtype), t.shape});
 }
 
