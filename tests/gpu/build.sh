@@ -11,12 +11,22 @@ cd "$(dirname "${BASH_SOURCE[0]}")/../.."
 architecture=${VISTAZO_CUDA_ARCH:-90}
 common=(-std=c++20 -O3 -DFMT_HEADER_ONLY -I. -Iengine)
 kernels=(kernels/cuda/attention/{attention,f32,sm80}.cu kernels/cuda/layer_norm.cu)
+hopper=(kernels/cuda/attention/sm90.cu)
+host=(kernels/cuda/attention/{choose_sm90,tensor_maps}.cpp)
 objects=()
 for source in "${kernels[@]}"; do
   objects+=("$out/$(basename "$source").o")
   nvcc "${common[@]}" -arch="sm_$architecture" "$@" -c "$source" -o "${objects[-1]}"
 done
+for source in "${hopper[@]}"; do
+  objects+=("$out/$(basename "$source").o")
+  nvcc "${common[@]}" -gencode arch=compute_90a,code=sm_90a "$@" -c "$source" -o "${objects[-1]}"
+done
 include=$(dirname "$(command -v nvcc)")/../include
+for source in "${host[@]}"; do
+  objects+=("$out/$(basename "$source").o")
+  "${CXX:-c++}" "${common[@]}" -isystem "$include" -c "$source" -o "${objects[-1]}"
+done
 for source in tests/cuda/*.cpp tests/gpu/attention_bench.cpp; do
   "${CXX:-c++}" "${common[@]}" -isystem "$include" -c "$source" -o "$out/$(basename "$source").o"
 done
