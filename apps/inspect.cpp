@@ -127,6 +127,7 @@ void add_inspect_command(CLI::App& app, Run& run) {
   command->add_option("--json", options->json, "Write it as JSON; - is standard output")->type_name("FILE");
   add_size_option(*command, options->size);
   command->add_flag("--tensors", options->lists_tensors, "List the tensors of the checkpoint");
+  add_model_options(*command, options->engine);
   add_device_options(*command, options->engine);
   command->footer(kExamples);
   command->callback([options, &run] { run = [options] { return run_inspect(*options); }; });

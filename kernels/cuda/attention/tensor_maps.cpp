@@ -1,31 +1,15 @@
 #include "kernels/cuda/attention/tensor_maps.h"
 
-#include <cuda_runtime_api.h>
-
 #include <cstdint>
 
-#include "kernels/base/check_cuda.h"
 #include "kernels/base/error.h"
+#include "kernels/cuda/tensor_map.h"
 
 namespace vistazo::cuda {
 namespace {
 
-// The driver's function, without linking to the driver.
-decltype(&cuTensorMapEncodeTiled) find_encode() {
-  constexpr unsigned kVersion = 12000;  // of the driver interface that has it first
-  void* function = nullptr;
-  cudaDriverEntryPointQueryResult result{};
-  check_cuda(
-      cudaGetDriverEntryPointByVersion("cuTensorMapEncodeTiled", &function, kVersion, cudaEnableDefault, &result),
-      "cudaGetDriverEntryPointByVersion");
-  if (result != cudaDriverEntryPointSuccess || function == nullptr) {
-    fail(Error::Code::device, "attention: the driver has no cuTensorMapEncodeTiled; it must be of CUDA 12 or later");
-  }
-  return reinterpret_cast<decltype(&cuTensorMapEncodeTiled)>(function);
-}
-
 CUtensorMap make_map(const AttentionOperand& x, int tokens, int dim, const AttentionArgs& args, int columns, int rows) {
-  static const auto encode = find_encode();
+  static const auto encode = driver_function<decltype(&cuTensorMapEncodeTiled)>("cuTensorMapEncodeTiled");
   constexpr int kElement = 2;
   const auto count = [](int n) { return static_cast<cuuint64_t>(n); };
   // A stride along a dimension of one is never used, but must be a multiple of 16 all the same.
@@ -41,10 +25,9 @@ CUtensorMap make_map(const AttentionOperand& x, int tokens, int dim, const Atten
                                      : columns * kElement == 64 ? CU_TENSOR_MAP_SWIZZLE_64B
                                                                 : CU_TENSOR_MAP_SWIZZLE_32B;
   CUtensorMap map;
-  const CUresult result =
-      encode(&map, args.dtype == DType::f16 ? CU_TENSOR_MAP_DATA_TYPE_FLOAT16 : CU_TENSOR_MAP_DATA_TYPE_BFLOAT16, 4,
-             const_cast<void*>(x.data), extents, strides, box, steps, CU_TENSOR_MAP_INTERLEAVE_NONE, swizzle,
-             CU_TENSOR_MAP_L2_PROMOTION_L2_256B, CU_TENSOR_MAP_FLOAT_OOB_FILL_NONE);
+  const CUresult result = encode(&map, tensor_map_type(args.dtype), 4, const_cast<void*>(x.data), extents, strides, box,
+                                 steps, CU_TENSOR_MAP_INTERLEAVE_NONE, swizzle, CU_TENSOR_MAP_L2_PROMOTION_L2_256B,
+                                 CU_TENSOR_MAP_FLOAT_OOB_FILL_NONE);
   if (result != CUDA_SUCCESS) {
     fail(Error::Code::device,
          "attention: no tensor map of {} tokens, {} heads of {}, rows {} apart, batch entries {} "
