@@ -10,16 +10,24 @@ cd "$(dirname "${BASH_SOURCE[0]}")/../.."
 
 architecture=${VISTAZO_CUDA_ARCH:-90}
 common=(-std=c++20 -O3 -DFMT_HEADER_ONLY -I. -Iengine)
-kernels=(kernels/cuda/attention/{attention,f32,sm80}.cu kernels/cuda/gemm/{gemm,simt,sm80}.cu
-  kernels/cuda/{activation,add_mean,boxes,clamp,convolution,deformable_attention,depth_to_space,detections}.cu
-  kernels/cuda/{distribution,elementwise,gates,image_resize,layer_norm,linear,logit_boxes,map_resize,pooling}.cu
-  kernels/cuda/{rms_norm,rope,rows,sine_embedding,softmax,top_k}.cu)
+shopt -s globstar extglob
+kernels=(kernels/cuda/**/!(sm90).cu)
+hopper=(kernels/cuda/**/sm90.cu) # instructions that compute capability 9.0 alone has
+host=(kernels/cuda/**/*.cpp)
 objects=()
 for source in "${kernels[@]}"; do
   objects+=("$out/${source//\//_}.o")
   nvcc "${common[@]}" -arch="sm_$architecture" "$@" -c "$source" -o "${objects[-1]}"
 done
+for source in "${hopper[@]}"; do
+  objects+=("$out/${source//\//_}.o")
+  nvcc "${common[@]}" -gencode arch=compute_90a,code=sm_90a "$@" -c "$source" -o "${objects[-1]}"
+done
 include=$(dirname "$(command -v nvcc)")/../include
+for source in "${host[@]}"; do
+  objects+=("$out/${source//\//_}.o")
+  "${CXX:-c++}" "${common[@]}" -isystem "$include" -c "$source" -o "${objects[-1]}"
+done
 for source in tests/cuda/*.cpp tests/gpu/*_bench.cpp; do
   "${CXX:-c++}" "${common[@]}" -isystem "$include" -c "$source" -o "$out/$(basename "$source").o"
 done

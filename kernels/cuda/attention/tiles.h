@@ -24,7 +24,21 @@ struct AttentionLaunch {
   bool are_pairs_stored;  // out rows start at multiples of 4 bytes and hold a multiple of 4 bytes
 };
 
+// How sm90.cu divides the work.
+struct Sm90Choice {
+  int consumers;  // 1 to 3 warpgroups of 64 queries in a block; dimensions above 64 run with 2
+  int split;      // blocks that share the keys of a tile of queries, 1 to 8; not above dimension 64
+  int multiprocessors;
+};
+
+// Checks the arguments and finds how operands may be read. Throws Error{unsupported}.
+AttentionLaunch make_attention_launch(const AttentionArgs& args);
+// Whether sm90.cu can run it: 16-bit elements, every row at a multiple of 16 bytes, dimensions multiples of 8.
+bool suits_sm90(const AttentionLaunch& launch);
+Sm90Choice choose_sm90(const AttentionArgs& args, int multiprocessors);
+
 // The kernels, one per architecture and arithmetic. `launch.query_tiles` is theirs to fill in.
+void attention_sm90(const AttentionLaunch& launch, const Sm90Choice& choice, CudaStream stream);  // f16, bf16: wgmma
 void attention_sm80(AttentionLaunch launch, CudaStream stream);  // f16, bf16: tensor cores
 void attention_f32(AttentionLaunch launch, CudaStream stream);   // f32: no TF32
 
