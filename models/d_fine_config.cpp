@@ -115,7 +115,8 @@ void read_decoder(const ConfigReader& config, const Family& family, DFineConfig&
   }
   c.has_decoder_projection = c.elan.dim != d.dim;
 
-  d.position_activation = Activation::relu;
+  d.head_activation = read_activation(config, "head_activation_function", "relu");
+  d.position_activation = d.head_activation;
   d.position_hidden = 2 * d.dim;
   d.position_layers = 2;
   if (!family.is_deimv2) return;
@@ -124,7 +125,6 @@ void read_decoder(const ConfigReader& config, const Family& family, DFineConfig&
   d.position_layers = 3;
   d.has_rms_norms = d.has_swiglu = true;
   d.has_gateway = config.boolean("use_gateway", true);
-  d.head_activation = read_activation(config, "head_activation_function", "relu");
   d.has_memory_norm = config.boolean("use_encoder_output", true);
   d.has_fixed_position = config.boolean("fixed_query_positions", false);
 }
