@@ -241,7 +241,8 @@ Tensor Ops::attention(const Tensor& q, const Tensor& k, const Tensor& v, int hea
 }
 
 Tensor Ops::deformable_attention(const Tensor& value, std::span<const GridSize> levels, const Tensor& reference,
-                                 const Tensor& offset_logits, int heads, std::span<const int> points) {
+                                 const Tensor& offset_logits, int heads, std::span<const int> points,
+                                 bool takes_nearest) {
   const int level_count = static_cast<int>(levels.size());
   require(level_count >= 1 && level_count <= DeformableAttentionArgs::kMaxLevels && points.size() == levels.size(),
           "deformable_attention", "1 to 4 levels of value, each with a number of points", value);
@@ -273,6 +274,7 @@ Tensor Ops::deformable_attention(const Tensor& value, std::span<const GridSize> 
   args.head_dim = value.cols() / heads;
   args.value_row_stride = value.row_stride;
   args.dtype = dtype();
+  args.takes_nearest = takes_nearest;
   run(args);
   return out;
 }

@@ -150,7 +150,8 @@ class Ops {
   // value (B, sum of areas, H * D), reference (B, Q, 4) f32, offset_logits (B, Q, H * sum of points * 3) f32
   // -> (B, Q, H * D), dtype(). points: samples of a head in each level. See kernels/deformable_attention.h.
   Tensor deformable_attention(const Tensor& value, std::span<const GridSize> levels, const Tensor& reference,
-                              const Tensor& offset_logits, int heads, std::span<const int> points);
+                              const Tensor& offset_logits, int heads, std::span<const int> points,
+                              bool takes_nearest = false);
   // boxes (B, Q, 4) f32 -> (B, Q, 4 * dim), dtype().
   Tensor sine_embedding(const Tensor& boxes, int dim, float temperature);
 

@@ -68,7 +68,7 @@ void read_decoder(const ConfigReader& config, RtDetrConfig& c) {
   for (const char* key : {"num_feature_levels", "decoder_n_levels"}) {
     if (config.integer(key, 1, 16, d.levels) != d.levels) config.refuse(key, fmt::format("{}, one a map", d.levels));
   }
-  config.one_of("decoder_method", {"default"}, "default");
+  d.takes_nearest = config.one_of("decoder_method", {"default", "discrete"}, "default") == "discrete";
   if (!config.boolean("with_box_refine", true)) config.refuse("with_box_refine", "true");
 }
 
