@@ -12,7 +12,7 @@ import unittest
 
 PROGRAM, MODEL, IMAGES = (os.path.abspath(path) for path in sys.argv[1:4])
 IMAGES = pathlib.Path(IMAGES)
-SUBCOMMANDS = ["detect", "eval", "forward", "inspect", "bench"]
+SUBCOMMANDS = ["detect", "eval", "forward", "inspect", "bench", "convert"]
 
 
 def run(*arguments, **options):
