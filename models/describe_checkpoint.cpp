@@ -43,7 +43,7 @@ Description describe_named(std::span<const OriginalFiles* const> files, const Ch
     if (std::ranges::find(f->architectures, architecture) == f->architectures.end()) continue;
     return f->describe(architecture, checkpoint, true);
   }
-  fail(Error::Code::argument, "Options: architecture is {}; one of these is wanted: {}", in_quotes(architecture),
+  fail(Error::Code::argument, "Options: architecture (--arch) is {}; one of these is wanted: {}", in_quotes(architecture),
        fmt::join(architectures_of(files), ", "));
 }
 
