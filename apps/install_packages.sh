@@ -6,8 +6,9 @@ set -euo pipefail
 build=(cmake ninja-build g++ pkg-config
   libdnnl-dev ocl-icd-opencl-dev opencl-c-headers  # oneDNN's CMake package asks for OpenCL's library and headers
   libhwy-dev libfmt-dev libspdlog-dev nlohmann-json3-dev zlib1g-dev
-  libcli11-dev libopencv-dev)                      # the command line
-test=(doctest-dev libbenchmark-dev python3
+  libcli11-dev libopencv-dev                       # the command line
+  libavformat-dev libavdevice-dev libswscale-dev)  # its videos, cameras and streams
+test=(doctest-dev libbenchmark-dev python3 ffmpeg
   g++-aarch64-linux-gnu                            # the kernels compile for NEON too
   clang libclang-rt-14-dev libomp-dev)             # sanitizers and fuzzers; OpenMP under clang
 

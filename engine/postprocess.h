@@ -3,6 +3,7 @@
 #include <vistazo/detector.h>
 
 #include <span>
+#include <vector>
 
 #include "engine/model.h"
 #include "engine/preprocess.h"
@@ -13,6 +14,8 @@ struct Selection {
   float min_score = 0;
   int max_detections = 0;
   float nms_iou = 0;  // 0: none
+  // By class, in place of min_score; above 1: the class is left out. Empty: min_score for all.
+  std::vector<float> class_min_scores = {};
 };
 
 // Scores the (queries x classes) logits, takes the best, and puts their boxes into pixels of the image, clipped.
@@ -29,6 +32,7 @@ class PostProcessor {
     float logit;
     int index;  // query * classes + class
   };
+  std::vector<float> thresholds_;      // of the logits, by class
   std::vector<Candidate> candidates_;  // kept, so that a steady stream of images allocates nothing
 };
 

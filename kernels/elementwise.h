@@ -3,6 +3,7 @@
 #include <cstdint>
 
 #include "kernels/base/dtype.h"
+#include "kernels/base/stream.h"
 
 namespace vistazo {
 
@@ -16,11 +17,16 @@ struct AddArgs {
   std::int64_t rows, b_rows;
   int cols;
   std::int64_t a_row_stride, y_row_stride;
-  DType a_dtype, b_dtype, y_dtype;  // f32 or bf16 each
+  DType a_dtype, b_dtype, y_dtype;  // f32 or bf16 each; on CUDA f16 too
 };
 
 namespace cpu {
 void add(const AddArgs& args, const ThreadPool& pool);
 }
+
+namespace cuda {
+// On the stream; pointers are to device memory.
+void add(const AddArgs& args, CudaStream stream);
+}  // namespace cuda
 
 }  // namespace vistazo

@@ -42,6 +42,8 @@ class ConfigReader {
   std::vector<int> integers(std::string_view key, int min, int max, std::vector<int> fallback) const;
   std::vector<double> numbers(std::string_view key, double min, double max) const;
   std::vector<double> numbers(std::string_view key, double min, double max, std::vector<double> fallback) const;
+  std::vector<bool> booleans(std::string_view key) const;
+  std::vector<bool> booleans(std::string_view key, std::vector<bool> fallback) const;
   std::vector<std::string> strings(std::string_view key) const;
   std::vector<std::string> strings(std::string_view key, std::vector<std::string> fallback) const;
 

@@ -3,6 +3,7 @@
 #include <omp.h>
 
 #include <array>
+#include <cstring>
 #include <utility>
 
 #include "kernels/base/error.h"
@@ -151,6 +152,11 @@ CallScratch::~CallScratch() {
   ScratchList& list = scratch_list();
   const std::lock_guard lock(list.mutex);
   list.idle.push_back(std::move(buffer_));
+}
+
+void copy_rows(const std::byte* from, std::int64_t from_row_bytes, std::byte* to, std::int64_t to_row_bytes,
+               std::int64_t rows, std::size_t bytes) {
+  for (std::int64_t r = 0; r < rows; ++r) std::memcpy(to + r * to_row_bytes, from + r * from_row_bytes, bytes);
 }
 
 dnnl::memory pack(const float* values, const dnnl::memory::desc& plain, const dnnl::memory::desc& desc,

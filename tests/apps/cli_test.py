@@ -115,6 +115,47 @@ class DetectTest(CommandLineTest):
         self.assertTrue(3 <= len(some) <= len(everything))
         self.assertTrue(all(detection["score"] >= threshold - 1e-4 for detection in some))
 
+    def test_classes_and_their_scores(self):
+        label = self.images("--min-score", "0", IMAGES / "rgba.png")[0]["detections"][0]["label"]
+        only = self.images("--min-score", f"0.9,{label}=0", "--classes", label.upper(), IMAGES / "rgba.png")
+        self.assertGreater(len(only[0]["detections"]), 0)
+        self.assertEqual({d["label"] for d in only[0]["detections"]}, {label})
+        self.assertIn("unicorn", self.detect("--classes", "unicorn", IMAGES / "rgba.png", code=2).stderr)
+        self.assertIn("high", self.detect("--min-score", f"{label}=high", IMAGES / "rgba.png", code=2).stderr)
+
+    def test_tables_labels_and_crops(self):
+        at = lambda name: self.folder / name
+        inputs = [IMAGES / "rgba.png", IMAGES / "text.jpg", self.place("rgb.jpg", "in/rgba.jpg")]
+        self.detect("--min-score", "0", "--max-detections", "3", "--csv", at("a.csv"), "--coco", at("a.json"),
+                    "--yolo", at("labels"), "--crops", at("crops"), *inputs, code=1)
+        rows = at("a.csv").read_text().splitlines()
+        self.assertEqual(rows[0], "image,label,class_id,score,x0,y0,x1,y1")
+        self.assertEqual([row.split(",")[0] for row in rows[1:]], [str(inputs[0])] * 3 + [str(inputs[2])] * 3)
+        self.assertEqual([d["image_id"] for d in json.loads(at("a.json").read_text())], [1] * 3 + [3] * 3)
+        self.assertEqual(sorted(os.listdir(at("labels"))), ["classes.txt", "rgba.txt", "rgba_2.txt"])
+        self.assertEqual(len(at("labels/rgba_2.txt").read_text().splitlines()), 3)
+        self.assertEqual(len(list(at("crops").glob("*/*.jpg"))), 6)
+        self.assertEqual(list(self.folder.rglob("*.partial")), [])
+
+    def test_a_kill_leaves_what_was_finished(self):
+        inputs = [IMAGES / "rgba.png"] * 2000
+        command = [PROGRAM, "detect", "--model", MODEL, "--min-score", "0", "--batch", "1", "--csv", self.folder / "a.csv"]
+        process = subprocess.Popen(list(map(str, command + inputs)), stdout=subprocess.PIPE, text=True)
+        for _ in range(3):  # the line of names and two images
+            process.stdout.readline()
+        process.kill()
+        process.wait()
+        process.stdout.close()
+        lines = (self.folder / "a.csv.partial").read_text().splitlines()
+        self.assertGreater(len(lines), 2)
+        self.assertEqual({line.count(",") for line in lines}, {7})
+        self.assertFalse((self.folder / "a.csv").exists())
+
+    def test_native_size(self):
+        (image,) = self.images("--native", "--min-score", "0", IMAGES / "rgb.jpg")
+        self.assertGreater(len(image["detections"]), 0)
+        self.detect("--native", "--batch", "2", IMAGES / "rgb.jpg", code=2)
+
     def test_bad_files_among_good_ones(self):
         inputs = [IMAGES / name for name in ["rgba.png", "text.jpg", "rgb.jpg", "truncated.jpg", "empty.png"]]
         inputs.append(self.folder / "missing.png")
@@ -259,6 +300,14 @@ class ModelTest(CommandLineTest):
                         "resident_bytes", "height", "width"]:
                 self.assertGreater(entry[key], 0, key)
             self.assertIn(entry["precision"], ["f32", "bf16", "f16"])
+        result = self.check(run("bench", "--model", MODEL, "--seconds", "0", "--warmup", "0", "--json", "-", "--device",
+                                "cpu", "--profile", "--stages", "30x40"), 0)
+        entry = json.loads(result.stdout)["results"][0]
+        self.assertEqual(list(entry["stages"]), ["prepare_ms", "model_ms", "finish_ms"])
+        self.assertIn("attention", {operation["name"] for operation in entry["operations"]})
+        for operation in entry["operations"]:
+            self.assertGreater(operation["microseconds"], 0, operation["name"])
+        self.check(run("bench", "--model", MODEL, "--stages", "3y4"), 2)
         config = pathlib.Path(MODEL) / "config.json"
         self.check(run("bench", "--config", config, "--random-weights", "--seconds", "0", "--warmup", "0"), 0)
 

@@ -45,6 +45,13 @@ TEST_CASE("post-processing keeps the best max_detections and breaks ties by inde
   CHECK(found[2].box.x0 == doctest::Approx(15));
 }
 
+TEST_CASE("classes may have scores of their own, or be left out") {
+  const std::vector<float> logits{logit(0.6f), logit(0.4f), logit(0.9f)}, boxes{.5f, .5f, .1f, .1f};
+  const Detections found = run(logits, boxes, 3, {0.3f, 10, 0, {0.7f, 0.35f, 2.0f}});
+  REQUIRE(found.size() == 1);
+  CHECK(found[0].class_id == 1);
+}
+
 TEST_CASE("boxes are clipped to the image, empty and non-finite ones dropped") {
   const float nan = std::numeric_limits<float>::quiet_NaN();
   const std::vector<float> logits(4, 2.0f);

@@ -10,10 +10,12 @@ cd "$(dirname "${BASH_SOURCE[0]}")/../.."
 
 architecture=${VISTAZO_CUDA_ARCH:-90}
 common=(-std=c++20 -O3 -DFMT_HEADER_ONLY -I. -Iengine)
-kernels=(kernels/cuda/attention/{attention,f32,sm80}.cu kernels/cuda/layer_norm.cu)
+kernels=(kernels/cuda/attention/{attention,f32,sm80}.cu kernels/cuda/gemm/{gemm,simt,sm80}.cu
+  kernels/cuda/{activation,boxes,convolution,deformable_attention,depth_to_space,detections,elementwise}.cu
+  kernels/cuda/{image_resize,layer_norm,linear,rows,sine_embedding,softmax,top_k}.cu)
 objects=()
 for source in "${kernels[@]}"; do
-  objects+=("$out/$(basename "$source").o")
+  objects+=("$out/${source//\//_}.o")
   nvcc "${common[@]}" -arch="sm_$architecture" "$@" -c "$source" -o "${objects[-1]}"
 done
 include=$(dirname "$(command -v nvcc)")/../include
@@ -22,6 +24,6 @@ for source in tests/cuda/*.cpp tests/gpu/attention_bench.cpp; do
 done
 link=(nvcc -arch="sm_$architecture" -cudart static -Xcompiler=-static-libstdc++ -Xcompiler=-static-libgcc
   "${objects[@]}")
-"${link[@]}" "$out"/{main,attention_test,layer_norm_test}.cpp.o -o "$out/cuda_tests"
+"${link[@]}" "$out"/{main,*_test}.cpp.o -o "$out/cuda_tests"
 "${link[@]}" "$out/attention_bench.cpp.o" -o "$out/attention_bench"
 rm "$out"/*.o
