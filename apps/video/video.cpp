@@ -264,6 +264,7 @@ void add_video_command(CLI::App& app, Run& run) {
   command->add_flag("--display", options->is_displayed, "Show the annotated frames in a window");
   add_tracking_options(*command, *options);
   add_detection_options(*command, options->engine);
+  add_model_options(*command, options->engine);
   add_device_options(*command, options->engine);
   command->footer(kExamples);
   command->callback([options, &run] {

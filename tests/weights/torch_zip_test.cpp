@@ -75,8 +75,11 @@ struct Entry {
   std::uint32_t size = 0;  // as the archive says; 0: the content's
 };
 
+// Little-endian.
 std::string number(std::uint64_t value, std::size_t bytes) {
-  return {reinterpret_cast<const char*>(&value), bytes};
+  std::string text(bytes, '\0');
+  std::memcpy(text.data(), &value, std::min(bytes, sizeof(value)));
+  return text;
 }
 
 std::string deflated(const std::string& content) {
