@@ -43,8 +43,8 @@ Description describe_named(std::span<const OriginalFiles* const> files, const Ch
     if (std::ranges::find(f->architectures, architecture) == f->architectures.end()) continue;
     return f->describe(architecture, checkpoint, true);
   }
-  fail(Error::Code::argument, "Options: architecture (--arch) is {}; one of these is wanted: {}", in_quotes(architecture),
-       fmt::join(architectures_of(files), ", "));
+  fail(Error::Code::argument, "Options: architecture (--arch) is {}; one of these is wanted: {}",
+       in_quotes(architecture), fmt::join(architectures_of(files), ", "));
 }
 
 Description find_fitting(std::span<const OriginalFiles* const> files, const Checkpoint& checkpoint) {
