@@ -197,6 +197,19 @@ class FileTest(VideoTest):
         self.check(run(self.folder / "frame_%03d.png", "--jsonl", lines))
         self.assertEqual(len(self.lines(lines)), 5)
 
+    def test_tables_labels_and_crops(self):
+        video = self.make_video("a.mp4", 0.3, 10)
+        lines, csv, coco, yolo, crops = (self.folder / n for n in ("o.jsonl", "o.csv", "o.json", "labels", "crops"))
+        self.check(run(video, "--jsonl", lines, "--csv", csv, "--coco", coco, "--yolo", yolo, "--crops", crops,
+                       "--min-score", "0.5"))
+        objects = [len(r["detections"]) for r in self.lines(lines)]
+        self.assertEqual(len(csv.read_text().splitlines()), 1 + sum(objects))
+        self.assertEqual([d["image_id"] for d in json.loads(coco.read_text())],
+                         [i for i, count in enumerate(objects) for _ in range(count)])
+        for i, count in enumerate(objects):
+            self.assertEqual(len((yolo / f"a_{i:06}.txt").read_text().splitlines()), count)
+        self.assertEqual(len(list(crops.glob("*/*.jpg"))), sum(objects))
+
     def test_standard_output(self):
         video = self.make_video("a.mp4", 0.3, 10)
         result = self.check(run(video, "--jsonl", "-"))
