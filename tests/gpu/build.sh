@@ -11,7 +11,7 @@ cd "$(dirname "${BASH_SOURCE[0]}")/../.."
 architecture=${VISTAZO_CUDA_ARCH:-90}
 common=(-std=c++20 -O3 -DFMT_HEADER_ONLY -I. -Iengine)
 kernels=(kernels/cuda/attention/{attention,f32,sm80}.cu kernels/cuda/gemm/{gemm,simt,sm80}.cu
-  kernels/cuda/{convolution,layer_norm,linear}.cu)
+  kernels/cuda/{convolution,direct_convolution,layer_norm,linear}.cu)
 objects=()
 for source in "${kernels[@]}"; do
   objects+=("$out/${source//\//_}.o")
