@@ -46,61 +46,63 @@ constexpr int kGroup = 128;  // threads of a warpgroup
 constexpr int kRows = 64;    // queries of a consumer: those of one wgmma
 
 // What the compiler must know of a kernel.
-template <typename Element, int kPaddedDim, int kConsumerCount>
+template <typename Element, int kPaddedDim, int kRowGroupCount, int kKeyGroupCount>
 struct Config {
   using T = Element;
   static constexpr int kDim = kPaddedDim;  // the larger of head_dim and value_dim, padded
-  static constexpr int kConsumers = kConsumerCount;
-  static constexpr int kTileKeys = kConsumers == 3 ? 96 : 128;
-  static constexpr int kStages = kDim == 128 || (kConsumers == 1 && kDim == 64) ? 2 : 4;
+  static constexpr int kRowGroups = kRowGroupCount;
+  static constexpr int kKeyGroups = kKeyGroupCount;
+  static constexpr int kConsumers = kRowGroups * kKeyGroups;
+  static constexpr int kQueries = kRowGroups * kRows;  // of an item
   static constexpr int kThreads = (kConsumers + 1) * kGroup;
   static constexpr int kBlocks = kConsumers == 1 ? 2 : 1;  // on a multiprocessor
-  // All registers but those of the copying warpgroup.
-  static constexpr int kCopyRegisters = kConsumers == 3 ? 32 : 40;
-  static constexpr int kComputeRegisters = kConsumers == 3 ? 160 : kConsumers == 2 ? 232 : 216;
+  // All registers but those of the copying warpgroup, and as many keys to a tile as they permit.
+  static constexpr int kCopyRegisters = kConsumers >= 3 ? 32 : 40;
+  static constexpr int kComputeRegisters = kConsumers == 4 ? 112 : kConsumers == 3 ? 160 : kConsumers == 2 ? 232 : 216;
+  static constexpr int kTileKeys = kConsumers == 4 ? 64 : kConsumers == 3 ? 96 : 128;
+  static constexpr bool kIsOverlapped = kConsumers != 4;  // needs registers for the weights of two tiles
+  static constexpr int kStages = kDim == 128 || (kConsumers == 1 && kDim == 64) ? 2 : 4;
 
   // An operand is stored as panels of columns, a row of a panel at most the 128 bytes of the widest swizzle.
   static constexpr int kPanelBytes = kDim * 2 < 128 ? kDim * 2 : 128;
   static constexpr int kPanelColumns = kPanelBytes / 2;
   static constexpr int kPanels = kDim / kPanelColumns;
-  static constexpr int kQueryBytes = kRows * kDim * 2;  // of one consumer
+  static constexpr int kQueryBytes = kRows * kDim * 2;  // of one row group
   static constexpr int kTileBytes = kTileKeys * kDim * 2;
   // Sums that the blocks of a cluster exchange: a row of f32 with 8 more, so that storing meets no bank conflicts.
   static constexpr int kPartialStride = kDim + 8;
   static constexpr int kPartialBytes = kRows * (kPartialStride + 2) * 4;  // of one consumer
-  static constexpr int kPartialAt = kConsumers * kQueryBytes + 2 * kStages * kTileBytes;
+  static constexpr int kPartialAt = kRowGroups * kQueryBytes + 2 * kStages * kTileBytes;
 };
 
 struct Sm90Launch {
   AttentionLaunch launch;
   AttentionTensorMaps maps;
   int key_tiles;
-  int items;  // query tiles of all (batch entry, head)
+  int items;     // query tiles of all (batch entry, head)
+  int clusters;  // of the grid
 };
 
 template <typename C>
 struct Barriers {
   ptx::Barrier full_keys[C::kStages], empty_keys[C::kStages], full_values[C::kStages], empty_values[C::kStages];
-  ptx::Barrier full_queries[C::kConsumers], empty_queries[C::kConsumers];
-  ptx::Barrier ready_partial[C::kConsumers], free_partial[C::kConsumers];  // counted in every block of the cluster
+  ptx::Barrier full_queries[C::kRowGroups], empty_queries[C::kRowGroups];
+  ptx::Barrier ready_partial[C::kRowGroups], free_partial[C::kRowGroups];  // by all that have a part of the keys
 };
 
 template <typename C>
 constexpr int shared_bytes(bool is_split) {
   constexpr int kAlignment = 1024;  // of swizzled rows; dynamic shared memory promises 16
   return kAlignment + static_cast<int>(sizeof(Barriers<C>)) + C::kPartialAt +
-         (is_split ? C::kConsumers * C::kPartialBytes : 0);
+         (is_split || C::kKeyGroups > 1 ? C::kConsumers * C::kPartialBytes : 0);
 }
 
-// Place in a ring, and the parity of its phase.
+// Where the n-th tile of a block goes, and the parity of that stage's phase.
 template <int kStages>
-struct Ring {
-  int stage = 0, parity = 0;
-  __device__ void advance() {
-    if (++stage == kStages) {
-      stage = 0;
-      parity ^= 1;
-    }
+struct Place {
+  int stage, parity;
+  __device__ explicit Place(int n) : stage(n % kStages), parity(n / kStages & 1) {
+    static_assert((kStages & (kStages - 1)) == 0);
   }
 };
 
@@ -132,22 +134,22 @@ __device__ void copy_panels(unsigned char* shared, const CUtensorMap& map, int r
 
 // One thread copies K and V, another Q.
 template <typename C>
-__device__ void copy_keys_and_values(const Sm90Launch& x, unsigned char* shared, Barriers<C>& barriers, int cluster,
-                                     int clusters) {
-  unsigned char* const shared_keys = shared + C::kConsumers * C::kQueryBytes;
+__device__ void copy_keys_and_values(const Sm90Launch& x, unsigned char* shared, Barriers<C>& barriers) {
+  unsigned char* const shared_keys = shared + C::kRowGroups * C::kQueryBytes;
   unsigned char* const shared_values = shared_keys + C::kStages * C::kTileBytes;
-  Ring<C::kStages> ring;
+  int n = 0;
 #pragma unroll 1
-  for (int item = cluster; item < x.items; item += clusters) {
-    const Work work(x, item, C::kConsumers * kRows);
+  for (int item = ptx::cluster_index(); item < x.items; item += x.clusters) {
+    const Work work(x, item, C::kQueries);
 #pragma unroll 1
-    for (int i = 0; i < work.tiles; ++i, ring.advance()) {
-      const int s = ring.stage, key = work.tile(i) * C::kTileKeys;
-      ptx::mbarrier_wait(&barriers.empty_keys[s], ring.parity ^ 1);
+    for (int i = 0; i < work.tiles; ++i, ++n) {
+      const Place<C::kStages> place(n);
+      const int s = place.stage, key = work.tile(i) * C::kTileKeys;
+      ptx::mbarrier_wait(&barriers.empty_keys[s], place.parity ^ 1);
       ptx::mbarrier_arrive_expect_tx(&barriers.full_keys[s], C::kTileBytes);
       copy_panels<C>(shared_keys + s * C::kTileBytes, x.maps.k, C::kTileKeys, work.head, key, work.batch,
                      &barriers.full_keys[s]);
-      ptx::mbarrier_wait(&barriers.empty_values[s], ring.parity ^ 1);
+      ptx::mbarrier_wait(&barriers.empty_values[s], place.parity ^ 1);
       ptx::mbarrier_arrive_expect_tx(&barriers.full_values[s], C::kTileBytes);
       copy_panels<C>(shared_values + s * C::kTileBytes, x.maps.v, C::kTileKeys, work.head, key, work.batch,
                      &barriers.full_values[s]);
@@ -156,18 +158,17 @@ __device__ void copy_keys_and_values(const Sm90Launch& x, unsigned char* shared,
 }
 
 template <typename C>
-__device__ void copy_queries(const Sm90Launch& x, unsigned char* shared, Barriers<C>& barriers, int cluster,
-                             int clusters) {
+__device__ void copy_queries(const Sm90Launch& x, unsigned char* shared, Barriers<C>& barriers) {
   int parity = 0;
 #pragma unroll 1
-  for (int item = cluster; item < x.items; item += clusters, parity ^= 1) {
-    const Work work(x, item, C::kConsumers * kRows);
+  for (int item = ptx::cluster_index(); item < x.items; item += x.clusters, parity ^= 1) {
+    const Work work(x, item, C::kQueries);
 #pragma unroll 1
-    for (int consumer = 0; consumer < C::kConsumers; ++consumer) {
-      ptx::mbarrier_wait(&barriers.empty_queries[consumer], parity ^ 1);
-      ptx::mbarrier_arrive_expect_tx(&barriers.full_queries[consumer], C::kQueryBytes);
-      copy_panels<C>(shared + consumer * C::kQueryBytes, x.maps.q, kRows, work.head,
-                     work.first_query + consumer * kRows, work.batch, &barriers.full_queries[consumer]);
+    for (int row_group = 0; row_group < C::kRowGroups; ++row_group) {
+      ptx::mbarrier_wait(&barriers.empty_queries[row_group], parity ^ 1);
+      ptx::mbarrier_arrive_expect_tx(&barriers.full_queries[row_group], C::kQueryBytes);
+      copy_panels<C>(shared + row_group * C::kQueryBytes, x.maps.q, kRows, work.head,
+                     work.first_query + row_group * kRows, work.batch, &barriers.full_queries[row_group]);
     }
   }
 }
@@ -344,8 +345,8 @@ __device__ void store_rows(const AttentionArgs& args, const Work& work, int firs
   }
 }
 
-// The sums of a consumer, for the other blocks of the cluster to read: rows of kPartialStride, then for each row the
-// sum of weights and the shift.
+// The sums of a consumer, for the others to read that have other keys of the same queries: rows of kPartialStride, then
+// for each row the sum of weights and the shift.
 template <typename C>
 __device__ void store_partial(float* partial, const float (&out)[C::kDim / 8][4], const Rows& rows,
                               const float (&sum)[2], int thread) {
@@ -364,25 +365,31 @@ __device__ void store_partial(float* partial, const float (&out)[C::kDim / 8][4]
   }
 }
 
-// Adds the sums of all blocks of the cluster, and writes this block's share of the output: 8 columns a thread.
+// Adds the sums of all that share the row group's queries: the key groups of all blocks of the cluster, in this order.
+// Each writes its share of the output, 8 columns a thread. `partials` are those of the row group.
 template <typename C>
-__device__ void combine(const AttentionArgs& args, const Work& work, int first_row, const float* partial, int rank,
-                        int ranks, int thread) {
+__device__ void combine(const AttentionArgs& args, const Work& work, int first_row, const float* partials, int part,
+                        int parts, int thread) {
   using T = typename C::T;
   constexpr int kPieces = C::kDim / 8;
 #pragma unroll 1
-  for (int piece = rank * kGroup + thread; piece < kRows * kPieces; piece += ranks * kGroup) {
+  for (int piece = part * kGroup + thread; piece < kRows * kPieces; piece += parts * kGroup) {
     const int row = piece / kPieces, column = piece % kPieces * 8;
-    const float* const sums = partial + kRows * C::kPartialStride + row * 2;
+    const auto partial = [&](int other) { return partials + other % C::kKeyGroups * (C::kPartialBytes / 4); };
     float shift = -INFINITY;
 #pragma unroll 1
-    for (int other = 0; other < ranks; ++other) shift = fmaxf(shift, ptx::load_cluster_v2(sums, other).y);
+    for (int other = 0; other < parts; ++other) {
+      const float* const sums = partial(other) + kRows * C::kPartialStride + row * 2;
+      shift = fmaxf(shift, ptx::load_cluster_v2(sums, other / C::kKeyGroups).y);
+    }
     float total = 0.0f, x[8] = {};
 #pragma unroll 1
-    for (int other = 0; other < ranks; ++other) {
-      const float2 sum = ptx::load_cluster_v2(sums, other);
-      const float4 low = ptx::load_cluster_v4(partial + row * C::kPartialStride + column, other);
-      const float4 high = ptx::load_cluster_v4(partial + row * C::kPartialStride + column + 4, other);
+    for (int other = 0; other < parts; ++other) {
+      const float* const from = partial(other);
+      const int rank = other / C::kKeyGroups;
+      const float2 sum = ptx::load_cluster_v2(from + kRows * C::kPartialStride + row * 2, rank);
+      const float4 low = ptx::load_cluster_v4(from + row * C::kPartialStride + column, rank);
+      const float4 high = ptx::load_cluster_v4(from + row * C::kPartialStride + column + 4, rank);
       const float weight = ptx::ex2_approx_ftz(sum.y - shift);
       total += weight * sum.x;
       x[0] += weight * low.x;
@@ -402,148 +409,230 @@ __device__ void combine(const AttentionArgs& args, const Work& work, int first_r
   }
 }
 
-// One consumer: a warpgroup and its place in the rings.
+// One consumer: a warpgroup, its row group and its key group.
 template <typename C>
 struct Consumer {
   using T = typename C::T;
+  using Scores = float[C::kTileKeys / 8][4];
+  using Weights = std::uint32_t[C::kTileKeys / 16][4];
+  using Out = float[C::kDim / 8][4];
+
   const Sm90Launch& x;
   Barriers<C>& barriers;
-  unsigned char *queries, *keys, *values;
-  int index, warp, lane;
-  Ring<C::kStages> ring;
+  unsigned char *queries, *keys;  // the values come behind the keys
+  int row_group, key_group, warp, lane;
+  int n = 0;  // the tile of this key group whose keys come next
 
   // Once for every warp: it has read what the barrier guards.
   __device__ void release(ptx::Barrier& barrier) {
     if (lane == 0) ptx::mbarrier_arrive(&barrier);
   }
+  __device__ void release_keys(int tile) { release(barriers.empty_keys[Place<C::kStages>(tile).stage]); }
+  __device__ void release_values(int tile) { release(barriers.empty_values[Place<C::kStages>(tile).stage]); }
 
-  // Goes through the ring without reading.
-  __device__ void skip(const Work& work) {
-#pragma unroll 1
-    for (int i = 0; i < work.tiles; ++i, ring.advance()) {
-      ptx::mbarrier_wait(&barriers.full_keys[ring.stage], ring.parity);
-      release(barriers.empty_keys[ring.stage]);
-      ptx::mbarrier_wait(&barriers.full_values[ring.stage], ring.parity);
-      release(barriers.empty_values[ring.stage]);
-    }
-    release(barriers.empty_queries[index]);
-  }
-
-  // The tile that may hold the end of the keys, of which the first 8 kTiles columns are computed.
   template <int kTiles>
-  __device__ void first_tile(int keys_left, bool is_last, float (&out)[C::kDim / 8][4], Rows& rows) {
-    float scores[kTiles][4];
-    std::uint32_t p[kTiles / 2][4];
-    const int s = ring.stage;
-    ptx::mbarrier_wait(&barriers.full_keys[s], ring.parity);
-    multiply_keys<C>(scores, queries, keys + s * C::kTileBytes);
+  __device__ void start_scores(float (&scores)[kTiles][4]) {
+    const Place<C::kStages> place(n);
+    ptx::mbarrier_wait(&barriers.full_keys[place.stage], place.parity);
+    multiply_keys<C>(scores, queries, keys + place.stage * C::kTileBytes);
+  }
+  template <int kBlocks>
+  __device__ void start_values(Out& out, std::uint32_t (&weights)[kBlocks][4], int tile, bool is_added) {
+    const Place<C::kStages> place(tile);
+    ptx::mbarrier_wait(&barriers.full_values[place.stage], place.parity);
+    multiply_values<C>(out, weights, keys + (C::kStages + place.stage) * C::kTileBytes, is_added);
+  }
+  // Waits for the scores, and for the products started before them.
+  template <int kTiles>
+  __device__ void finish_scores(float (&scores)[kTiles][4], bool is_last) {
     ptx::wgmma_wait<0>();
     ptx::hold(scores);
-    release(barriers.empty_keys[s]);
-    if (is_last) release(barriers.empty_queries[index]);
+    release_keys(n);
+    if (is_last) release(barriers.empty_queries[row_group]);
+  }
+  template <int kBlocks>
+  __device__ void finish_values(Out& out, std::uint32_t (&weights)[kBlocks][4], int tile) {
+    ptx::wgmma_wait<0>();
+    ptx::hold(out);
+    ptx::hold(weights);
+    release_values(tile);
+  }
+  __device__ void rescale(Out& out, const float (&correction)[2]) {
+#pragma unroll
+    for (int d = 0; d < C::kDim / 8; ++d) {
+#pragma unroll
+      for (int j = 0; j < 4; ++j) out[d][j] *= correction[j / 2];
+    }
+  }
+
+  // Goes through the tiles without reading.
+  __device__ void skip(int tiles) {
+#pragma unroll 1
+    for (int i = 0; i < tiles; ++i, n += C::kKeyGroups) {
+      const Place<C::kStages> place(n);
+      ptx::mbarrier_wait(&barriers.full_keys[place.stage], place.parity);
+      release_keys(n);
+      ptx::mbarrier_wait(&barriers.full_values[place.stage], place.parity);
+      release_values(n);
+    }
+    release(barriers.empty_queries[row_group]);
+  }
+
+  // The first tile, which may hold the end of the keys: of its columns the first 8 kTiles are computed.
+  template <int kTiles>
+  __device__ void first_tile(int keys_left, bool is_last, Out& out, Rows& rows) {
+    float scores[kTiles][4];
+    std::uint32_t weights[kTiles / 2][4];
+    start_scores(scores);
+    finish_scores(scores, is_last);
     if (keys_left < kTiles * 8) {
 #pragma unroll
-      for (int n = 0; n < kTiles; ++n) {
+      for (int t = 0; t < kTiles; ++t) {
 #pragma unroll
         for (int i = 0; i < 4; ++i) {
-          if (n * 8 + (lane & 3) * 2 + (i & 1) >= keys_left) scores[n][i] = -INFINITY;
+          if (t * 8 + (lane & 3) * 2 + (i & 1) >= keys_left) scores[t][i] = -INFINITY;
         }
       }
     }
-    rows.weigh_first<T>(scores, p);
-    ptx::mbarrier_wait(&barriers.full_values[s], ring.parity);
-    multiply_values<C>(out, p, values + s * C::kTileBytes, false);
-    ptx::wgmma_wait<0>();
-    ptx::hold(out);
-    ptx::hold(p);
-    release(barriers.empty_values[s]);
-    ring.advance();
+    rows.weigh_first<T>(scores, weights);
+    start_values(out, weights, n, false);
+    finish_values(out, weights, n);
+    n += C::kKeyGroups;
   }
 
-  __device__ void full_tiles(int tiles, float (&out)[C::kDim / 8][4], Rows& rows) {
-    if (tiles == 0) return;
-    float scores[C::kTileKeys / 8][4], correction[2];
-    std::uint32_t p[C::kTileKeys / 16][4];
-    int last_stage = -1;
+  // The product of the last tile's weights with V runs beside that of Q with the next tile's K and while its weights
+  // are computed.
+  __device__ void next_tile(bool is_last, Scores& scores, Weights& last, Weights& next, Out& out, Rows& rows) {
+    float correction[2];
+    const int behind = n - C::kKeyGroups;
+    start_scores(scores);
+    start_values(out, last, behind, true);
+    ptx::wgmma_wait<1>();
+    ptx::hold(scores);
+    release_keys(n);
+    if (is_last) release(barriers.empty_queries[row_group]);
+    const bool has_risen = rows.weigh_next<T>(scores, next, correction);
+    finish_values(out, last, behind);
+    if (has_risen) rescale(out, correction);
+    n += C::kKeyGroups;
+  }
+
+  __device__ void full_tiles_overlapped(int tiles, Out& out, Rows& rows) {
+    Scores scores;
+    Weights even, odd;
+    float correction[2];
+    start_scores(scores);
+    finish_scores(scores, tiles == 1);
+    if (rows.weigh_next<T>(scores, even, correction)) rescale(out, correction);
+    n += C::kKeyGroups;
 #pragma unroll 1
-    for (int i = 0; i < tiles; ++i, ring.advance()) {
-      const int s = ring.stage;
-      ptx::mbarrier_wait(&barriers.full_keys[s], ring.parity);
-      multiply_keys<C>(scores, queries, keys + s * C::kTileBytes);
-      ptx::wgmma_wait<0>();  // and with it the product with V before
-      ptx::hold(scores);
-      ptx::hold(out);
-      release(barriers.empty_keys[s]);
-      if (last_stage >= 0) release(barriers.empty_values[last_stage]);
-      if (i + 1 == tiles) release(barriers.empty_queries[index]);
-      if (rows.weigh_next<T>(scores, p, correction)) {
-#pragma unroll
-        for (int d = 0; d < C::kDim / 8; ++d) {
-#pragma unroll
-          for (int j = 0; j < 4; ++j) out[d][j] *= correction[j / 2];
-        }
+    for (int i = 1; i < tiles; i += 2) {
+      next_tile(i + 1 == tiles, scores, even, odd, out, rows);
+      if (i + 1 == tiles) {
+        start_values(out, odd, n - C::kKeyGroups, true);
+        finish_values(out, odd, n - C::kKeyGroups);
+        return;
       }
-      ptx::mbarrier_wait(&barriers.full_values[s], ring.parity);
-      multiply_values<C>(out, p, values + s * C::kTileBytes, true);
-      last_stage = s;
+      next_tile(i + 2 == tiles, scores, odd, even, out, rows);
     }
-    ptx::wgmma_wait<0>();
-    ptx::hold(out);
-    ptx::hold(p);
-    release(barriers.empty_values[last_stage]);
+    start_values(out, even, n - C::kKeyGroups, true);
+    finish_values(out, even, n - C::kKeyGroups);
   }
 
-  __device__ void run(float* partials, int cluster, int clusters) {
-    int query_parity = 0, partial_parity = 0;
+  __device__ void full_tiles(int tiles, Out& out, Rows& rows) {
+    Scores scores;
+    Weights weights;
+    float correction[2];
 #pragma unroll 1
-    for (int item = cluster; item < x.items; item += clusters, query_parity ^= 1) {
-      const Work work(x, item, C::kConsumers * kRows);
-      ptx::mbarrier_wait(&barriers.full_queries[index], query_parity);
-      if (work.first_query + index * kRows >= x.launch.args.queries) {
-        skip(work);
-        continue;
-      }
-      float out[C::kDim / 8][4];
-      Rows rows{.scale = x.launch.scale_log2};
-      const int keys_left = min(x.launch.args.keys - work.tile(0) * C::kTileKeys, C::kTileKeys);
-      const bool is_last = work.tiles == 1;
-      if (keys_left <= 32) {
-        first_tile<4>(keys_left, is_last, out, rows);
-      } else if (keys_left <= 64) {
-        first_tile<8>(keys_left, is_last, out, rows);
-      } else if (C::kTileKeys == 96 || keys_left <= 96) {
+    for (int i = 1; i <= tiles; ++i, n += C::kKeyGroups) {
+      start_scores(scores);
+      finish_scores(scores, i == tiles);
+      if (i > 1) finish_values(out, weights, n - C::kKeyGroups);
+      if (rows.weigh_next<T>(scores, weights, correction)) rescale(out, correction);
+      start_values(out, weights, n, true);
+    }
+    finish_values(out, weights, n - C::kKeyGroups);
+  }
+
+  // The output of an item, not yet divided by the sum of the weights.
+  __device__ void sum_values(int tiles, int keys_left, Out& out, Rows& rows) {
+    const bool is_last = tiles == 1;
+    if (keys_left <= 32) {
+      first_tile<4>(keys_left, is_last, out, rows);
+    } else if (C::kTileKeys == 64 || keys_left <= 64) {
+      first_tile<8>(keys_left, is_last, out, rows);
+    } else if constexpr (C::kTileKeys > 64) {
+      if (C::kTileKeys == 96 || keys_left <= 96) {
         first_tile<12>(keys_left, is_last, out, rows);
       } else if constexpr (C::kTileKeys > 96) {
         first_tile<16>(keys_left, is_last, out, rows);
       }
-      full_tiles(work.tiles - 1, out, rows);
-      finish(item, out, rows, partials, partial_parity);
+    }
+    if (is_last) return;
+    if constexpr (C::kIsOverlapped) {
+      full_tiles_overlapped(tiles - 1, out, rows);
+    } else {
+      full_tiles(tiles - 1, out, rows);
+    }
+  }
+
+  __device__ void run(float* partials) {
+    int first = 0;   // tile of the item
+    int phases = 0;  // bit 0: parity of the queries' barrier; bit 1: of those of the partial sums
+#pragma unroll 1
+    for (int item = ptx::cluster_index(); item < x.items; item += x.clusters, phases ^= 1) {
+      const Work work(x, item, C::kQueries);
+      const int tiles = (work.tiles - key_group + C::kKeyGroups - 1) / C::kKeyGroups;
+      if constexpr (C::kKeyGroups > 1) {
+        n = first + key_group;
+        first += work.tiles;
+      }
+      ptx::mbarrier_wait(&barriers.full_queries[row_group], phases & 1);
+      if (work.first_query + row_group * kRows >= x.launch.args.queries) {
+        skip(tiles);
+        continue;
+      }
+      Out out;
+      Rows rows{.scale = x.launch.scale_log2};
+      if (C::kKeyGroups > 1 && tiles == 0) {
+        rows.shift[0] = rows.shift[1] = -INFINITY;
+#pragma unroll
+        for (float(&columns)[4] : out) {
+#pragma unroll
+          for (float& column : columns) column = 0.0f;
+        }
+        release(barriers.empty_queries[row_group]);
+      } else {
+        sum_values(tiles, min(x.launch.args.keys - work.tile(key_group) * C::kTileKeys, C::kTileKeys), out, rows);
+      }
+      finish(item, out, rows, partials, phases);
     }
   }
 
   // Writes the item's output. All addresses are computed anew: kept, they would cost the loop over tiles registers.
-  __device__ void finish(int item, const float (&out)[C::kDim / 8][4], const Rows& rows, float* partials,
-                         int& partial_parity) {
-    int own_index = index, own_thread = warp * 32 + lane;
-    asm volatile("" : "+r"(item), "+r"(own_index), "+r"(own_thread));
-    const Work work(x, item, C::kConsumers * kRows);
-    const int first_row = work.first_query + own_index * kRows;
+  __device__ void finish(int item, const Out& out, const Rows& rows, float* partials, int& phases) {
+    int own_row_group = row_group, own_thread = warp * 32 + lane;
+    asm volatile("" : "+r"(item), "+r"(own_row_group), "+r"(own_thread));
+    const Work work(x, item, C::kQueries);
+    const int first_row = work.first_query + own_row_group * kRows;
     const float sum[2] = {row_sum(rows.sum[0]), row_sum(rows.sum[1])};
     const int ranks = ptx::cluster_blocks();
-    if (ranks == 1) {
+    if (C::kKeyGroups == 1 && ranks == 1) {
       store_rows<C>(x.launch.args, work, first_row, out, sum, own_thread);
       return;
     }
-    float* const partial = partials + own_index * (C::kPartialBytes / 4);
-    ptx::mbarrier_wait_cluster(&barriers.free_partial[own_index], partial_parity ^ 1);
-    store_partial<C>(partial, out, rows, sum, own_thread);
+    partials += own_row_group * C::kKeyGroups * (C::kPartialBytes / 4);
+    ptx::Barrier &ready = barriers.ready_partial[own_row_group], &free = barriers.free_partial[own_row_group];
+    ptx::mbarrier_wait_cluster(&free, phases >> 1 ^ 1);
+    store_partial<C>(partials + key_group * (C::kPartialBytes / 4), out, rows, sum, own_thread);
     __syncwarp();
-    if (own_thread % 32 < ranks) ptx::mbarrier_arrive_cluster(&barriers.ready_partial[own_index], own_thread % 32);
-    ptx::mbarrier_wait_cluster(&barriers.ready_partial[own_index], partial_parity);
-    combine<C>(x.launch.args, work, first_row, partial, ptx::cluster_rank(), ranks, own_thread);
+    if (own_thread % 32 < ranks) ptx::mbarrier_arrive_cluster(&ready, own_thread % 32);
+    ptx::mbarrier_wait_cluster(&ready, phases >> 1);
+    combine<C>(x.launch.args, work, first_row, partials, ptx::cluster_rank() * C::kKeyGroups + key_group,
+               ranks * C::kKeyGroups, own_thread);
     __syncwarp();
-    if (own_thread % 32 < ranks) ptx::mbarrier_arrive_cluster(&barriers.free_partial[own_index], own_thread % 32);
-    partial_parity ^= 1;
+    if (own_thread % 32 < ranks) ptx::mbarrier_arrive_cluster(&free, own_thread % 32);
+    phases ^= 2;
   }
 };
 
@@ -553,14 +642,14 @@ __device__ void initialize(Barriers<C>& barriers, int ranks) {
   for (int s = 0; s < C::kStages; ++s) {
     ptx::mbarrier_init(&barriers.full_keys[s], 1);
     ptx::mbarrier_init(&barriers.full_values[s], 1);
-    ptx::mbarrier_init(&barriers.empty_keys[s], C::kConsumers * kWarps);
-    ptx::mbarrier_init(&barriers.empty_values[s], C::kConsumers * kWarps);
+    ptx::mbarrier_init(&barriers.empty_keys[s], C::kRowGroups * kWarps);
+    ptx::mbarrier_init(&barriers.empty_values[s], C::kRowGroups * kWarps);
   }
-  for (int i = 0; i < C::kConsumers; ++i) {
+  for (int i = 0; i < C::kRowGroups; ++i) {
     ptx::mbarrier_init(&barriers.full_queries[i], 1);
-    ptx::mbarrier_init(&barriers.empty_queries[i], kWarps);
-    ptx::mbarrier_init(&barriers.ready_partial[i], ranks * kWarps);
-    ptx::mbarrier_init(&barriers.free_partial[i], ranks * kWarps);
+    ptx::mbarrier_init(&barriers.empty_queries[i], C::kKeyGroups * kWarps);
+    ptx::mbarrier_init(&barriers.ready_partial[i], ranks * C::kKeyGroups * kWarps);
+    ptx::mbarrier_init(&barriers.free_partial[i], ranks * C::kKeyGroups * kWarps);
   }
   ptx::fence_mbarrier_init();
 }
@@ -572,10 +661,9 @@ __global__ void __launch_bounds__(C::kThreads, C::kBlocks) attention_sm90_kernel
   unsigned char* const shared = shared_memory + (misaligned == 0 ? 0 : 1024 - misaligned);
   float* const partials = reinterpret_cast<float*>(shared + C::kPartialAt);
   const int ranks = ptx::cluster_blocks();
-  auto& barriers =
-      *reinterpret_cast<Barriers<C>*>(shared + C::kPartialAt + (ranks > 1 ? C::kConsumers * C::kPartialBytes : 0));
+  auto& barriers = *reinterpret_cast<Barriers<C>*>(
+      shared + C::kPartialAt + (ranks > 1 || C::kKeyGroups > 1 ? C::kConsumers * C::kPartialBytes : 0));
   const int thread = static_cast<int>(threadIdx.x), lane = thread % 32;
-  const int cluster = static_cast<int>(blockIdx.x) / ranks, clusters = static_cast<int>(gridDim.x) / ranks;
   if (thread == 0) {
     initialize(barriers, ranks);
     ptx::prefetch_tensormap(&x.maps.q);
@@ -590,66 +678,74 @@ __global__ void __launch_bounds__(C::kThreads, C::kBlocks) attention_sm90_kernel
   if (group == 0) {
     ptx::setmaxnreg_dec<C::kCopyRegisters>();
     const int warp = __shfl_sync(kWholeWarp, thread / 32, 0);
-    if (warp == 0 && lane == 0) copy_keys_and_values<C>(x, shared, barriers, cluster, clusters);
-    if (warp == 1 && lane == 0) copy_queries<C>(x, shared, barriers, cluster, clusters);
+    if (warp == 0 && lane == 0) copy_keys_and_values<C>(x, shared, barriers);
+    if (warp == 1 && lane == 0) copy_queries<C>(x, shared, barriers);
     __syncwarp();
     if (ranks > 1) ptx::cluster_barrier();
   } else {
     ptx::setmaxnreg_inc<C::kComputeRegisters>();
-    const int index = group - 1;
-    unsigned char* const keys = shared + C::kConsumers * C::kQueryBytes;
+    const int row_group = (group - 1) % C::kRowGroups;
     Consumer<C> consumer{x,
                          barriers,
-                         shared + index * C::kQueryBytes,
-                         keys,
-                         keys + C::kStages * C::kTileBytes,
-                         index,
+                         shared + row_group * C::kQueryBytes,
+                         shared + C::kRowGroups * C::kQueryBytes,
+                         row_group,
+                         (group - 1) / C::kRowGroups,
                          __shfl_sync(kWholeWarp, thread / 32 % 4, 0),
-                         lane,
-                         {}};
-    consumer.run(partials, cluster, clusters);
+                         lane};
+    consumer.run(partials);
     // Others may still read this block's sums.
     if (ranks > 1) ptx::cluster_barrier();
   }
 }
 
 template <typename C>
-void launch_kernel(AttentionLaunch parameters, const Sm90Choice& choice, CudaStream stream) {
+void launch_kernel(const AttentionLaunch& parameters, const Sm90Choice& choice, CudaStream stream) {
   Sm90Launch x{};
   x.launch = parameters;
-  x.launch.query_tiles = (parameters.args.queries + C::kConsumers * kRows - 1) / (C::kConsumers * kRows);
+  x.launch.query_tiles = (parameters.args.queries + C::kQueries - 1) / C::kQueries;
   x.maps = make_tensor_maps(parameters.args, C::kPanelColumns, kRows, C::kTileKeys);
   x.key_tiles = (parameters.args.keys + C::kTileKeys - 1) / C::kTileKeys;
   const std::int64_t items = std::int64_t{parameters.args.batch} * parameters.args.heads * x.launch.query_tiles;
   if (items > std::numeric_limits<int>::max()) {
     fail(Error::Code::unsupported, "attention: {} blocks are more than a grid holds; split the batch", items);
   }
-  x.items = static_cast<int>(items);
   const int split = std::min(choice.split, x.key_tiles);
-  const int resident = std::max(1, choice.multiprocessors * C::kBlocks / split);
-  launch("attention", attention_sm90_kernel<C>, std::min<std::int64_t>(items, resident) * split, C::kThreads,
+  x.items = static_cast<int>(items);
+  x.clusters = std::min(x.items, std::max(1, choice.multiprocessors * C::kBlocks / split));
+  launch("attention", attention_sm90_kernel<C>, x.clusters * split, C::kThreads,
          static_cast<std::size_t>(shared_bytes<C>(split > 1)), stream, x, split);
 }
 
-template <typename T>
-void choose_kernel(const AttentionLaunch& parameters, const Sm90Choice& choice, CudaStream stream) {
-  const int dim = std::max(parameters.args.head_dim, parameters.args.value_dim);
-  if (dim > 64) return launch_kernel<Config<T, 128, 2>>(parameters, {2, 1, choice.multiprocessors}, stream);
-  if (dim > 32) {
-    if (choice.consumers == 1) return launch_kernel<Config<T, 64, 1>>(parameters, choice, stream);
-    if (choice.consumers == 2) return launch_kernel<Config<T, 64, 2>>(parameters, choice, stream);
-    return launch_kernel<Config<T, 64, 3>>(parameters, choice, stream);
+template <typename T, int kDim>
+void choose_groups(const AttentionLaunch& parameters, const Sm90Choice& choice, CudaStream stream) {
+  switch (choice.row_groups * 10 + choice.key_groups) {
+    case 11:
+      return launch_kernel<Config<T, kDim, 1, 1>>(parameters, choice, stream);
+    case 14:
+      return launch_kernel<Config<T, kDim, 1, 4>>(parameters, choice, stream);
+    case 21:
+      return launch_kernel<Config<T, kDim, 2, 1>>(parameters, choice, stream);
+    case 22:
+      return launch_kernel<Config<T, kDim, 2, 2>>(parameters, choice, stream);
+    default:
+      return launch_kernel<Config<T, kDim, 3, 1>>(parameters, choice, stream);
   }
-  if (choice.consumers == 1) return launch_kernel<Config<T, 32, 1>>(parameters, choice, stream);
-  if (choice.consumers == 2) return launch_kernel<Config<T, 32, 2>>(parameters, choice, stream);
-  launch_kernel<Config<T, 32, 3>>(parameters, choice, stream);
+}
+
+template <typename T>
+void choose_dim(const AttentionLaunch& parameters, const Sm90Choice& choice, CudaStream stream) {
+  const int dim = std::max(parameters.args.head_dim, parameters.args.value_dim);
+  if (dim <= 32) return choose_groups<T, 32>(parameters, choice, stream);
+  if (dim <= 64) return choose_groups<T, 64>(parameters, choice, stream);
+  launch_kernel<Config<T, 128, 2, 1>>(parameters, {2, 1, 1, choice.multiprocessors}, stream);
 }
 
 }  // namespace
 
 void attention_sm90(const AttentionLaunch& parameters, const Sm90Choice& choice, CudaStream stream) {
-  if (parameters.args.dtype == DType::f16) return choose_kernel<__half>(parameters, choice, stream);
-  choose_kernel<__nv_bfloat16>(parameters, choice, stream);
+  if (parameters.args.dtype == DType::f16) return choose_dim<__half>(parameters, choice, stream);
+  choose_dim<__nv_bfloat16>(parameters, choice, stream);
 }
 
 }  // namespace vistazo::cuda

@@ -14,6 +14,12 @@ __device__ inline int cluster_rank() {
   return static_cast<int>(rank);
 }
 
+__device__ inline int cluster_index() {
+  std::uint32_t index;
+  asm volatile("mov.u32 %0, %%clusterid.x;" : "=r"(index));
+  return static_cast<int>(index);
+}
+
 __device__ inline int cluster_blocks() {
   std::uint32_t blocks;
   asm volatile("mov.u32 %0, %%cluster_nctarank;" : "=r"(blocks));
