@@ -16,8 +16,8 @@ namespace {
 
 constexpr std::array kFamilies{
     Family{"rf_detr", make_rf_detr, &kRfDetrFiles},
-    Family{"rt_detr", make_rt_detr},
-    Family{"rt_detr_v2", make_rt_detr_v2},
+    Family{"rt_detr", make_rt_detr, &kRtDetrFiles},
+    Family{"rt_detr_v2", make_rt_detr_v2, &kRtDetrV2Files},
 };
 
 }  // namespace
