@@ -125,7 +125,7 @@ int run_inspect(const InspectOptions& options) {
 void add_inspect_command(CLI::App& app, Run& run) {
   const auto options = std::make_shared<InspectOptions>();
   CLI::App* command = app.add_subcommand("inspect", "Show what a model is and what it costs");
-  command->add_option("MODEL", options->model, "Model folder")->required();
+  command->add_option("MODEL", options->model, "Model folder, .safetensors or .pth file")->required();
   command->add_option("--json", options->json, "Write it as JSON; - is standard output")->type_name("FILE");
   add_size_option(*command, options->size);
   command->add_flag("--tensors", options->lists_tensors, "List the tensors of the checkpoint");

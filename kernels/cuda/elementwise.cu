@@ -28,7 +28,8 @@ __global__ void __launch_bounds__(kThreads) add_kernel(const __grid_constant__ A
   if (row >= args.rows) return;
   const int col = group * kCount;
   float sum[kCount];  // y may equal a: a thread writes only what it alone has read
-  load_group(sum, args.a, row * args.a_row_stride + col, args.a_dtype);
+  const std::int64_t a_row = args.a_rows > 0 ? row % args.a_rows : row;
+  load_group(sum, args.a, a_row * args.a_row_stride + col, args.a_dtype);
   if (args.b != nullptr) {
     float b[kCount];
     const std::int64_t b_row = args.b_rows >= args.rows ? row : row % args.b_rows;
@@ -47,7 +48,7 @@ void check(const AddArgs& args) {
   require_float("a", args.a_dtype);
   if (args.b != nullptr) require_float("b", args.b_dtype);
   require_float("y", args.y_dtype);
-  if (args.rows < 0 || args.cols < 0 || (args.b != nullptr && args.b_rows <= 0)) {
+  if (args.rows < 0 || args.a_rows < 0 || args.cols < 0 || (args.b != nullptr && args.b_rows <= 0)) {
     fail(Error::Code::argument, "add: {} rows, {} columns, {} rows of b", args.rows, args.cols, args.b_rows);
   }
   if (args.a_row_stride < args.cols || args.y_row_stride < args.cols) {

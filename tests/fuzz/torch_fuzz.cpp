@@ -1,4 +1,7 @@
+#include <algorithm>
 #include <cstdint>
+#include <cstring>
+#include <span>
 #include <string>
 #include <string_view>
 
@@ -13,8 +16,11 @@ void require(bool condition) {
   if (!condition) __builtin_trap();
 }
 
+// Little-endian.
 std::string number(std::uint64_t value, std::size_t bytes) {
-  return {reinterpret_cast<const char*>(&value), bytes};
+  std::string text(bytes, '\0');
+  std::memcpy(text.data(), &value, std::min(bytes, sizeof(value)));
+  return text;
 }
 
 // An input that starts with 'P' stands for a pickle, which is packed into an archive with one storage here: most

@@ -47,10 +47,11 @@ TEST_CASE("PyTorch's files hold what the same tensors in safetensors hold") {
   const nlohmann::json expected = nlohmann::json::parse(read_file(kData / "expected.json"));
   const auto wanted = open_checkpoint(kData / "expected.safetensors");
   REQUIRE(expected["parts"].size() >= 10);
-  for (const auto& [name, part] : expected["parts"].items()) {
+  for (const auto& item : expected["parts"].items()) {
+    const std::string name = item.key(), part = item.value();
     CAPTURE(name);
     const auto found = open_checkpoint(kData / (name + ".pth"));
-    CHECK(found->part() == part.get<std::string>());
+    CHECK(found->part() == part);
     REQUIRE(found->tensors().size() == wanted->tensors().size());
     for (std::size_t i = 0; i < wanted->tensors().size(); ++i) {
       const CheckpointTensor &a = found->tensors()[i], &b = wanted->tensors()[i];
@@ -75,8 +76,11 @@ struct Entry {
   std::uint32_t size = 0;  // as the archive says; 0: the content's
 };
 
+// Little-endian.
 std::string number(std::uint64_t value, std::size_t bytes) {
-  return {reinterpret_cast<const char*>(&value), bytes};
+  std::string text(bytes, '\0');
+  std::memcpy(text.data(), &value, std::min(bytes, sizeof(value)));
+  return text;
 }
 
 std::string deflated(const std::string& content) {
