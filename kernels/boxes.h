@@ -3,6 +3,7 @@
 #include <cstdint>
 
 #include "kernels/base/dtype.h"
+#include "kernels/base/stream.h"
 
 namespace vistazo {
 
@@ -30,5 +31,11 @@ namespace cpu {
 void refine_boxes(const RefineBoxesArgs& args, const ThreadPool& pool);
 void proposal_scores(const ProposalScoresArgs& args, const ThreadPool& pool);
 }  // namespace cpu
+
+namespace cuda {
+// On the stream; pointers are to device memory.
+void refine_boxes(const RefineBoxesArgs& args, CudaStream stream);
+void proposal_scores(const ProposalScoresArgs& args, CudaStream stream);
+}  // namespace cuda
 
 }  // namespace vistazo

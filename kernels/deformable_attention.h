@@ -3,6 +3,7 @@
 #include <cstdint>
 
 #include "kernels/base/dtype.h"
+#include "kernels/base/stream.h"
 
 namespace vistazo {
 
@@ -26,7 +27,7 @@ struct DeformableAttentionArgs {
   int level_points[kMaxLevels];                           // samples that a head takes in each level, at least 1
   int level_height[kMaxLevels], level_width[kMaxLevels];  // value holds the levels one after the other, row-major
   std::int64_t value_row_stride;
-  DType dtype;  // of value and out: f32 or bf16
+  DType dtype;  // of value and out: f32 or bf16; on CUDA f16 too
   bool takes_nearest = false;
 
   int head_samples() const {
@@ -39,5 +40,10 @@ struct DeformableAttentionArgs {
 namespace cpu {
 void deformable_attention(const DeformableAttentionArgs& args, const ThreadPool& pool);
 }
+
+namespace cuda {
+// On the stream; pointers are to device memory.
+void deformable_attention(const DeformableAttentionArgs& args, CudaStream stream);
+}  // namespace cuda
 
 }  // namespace vistazo

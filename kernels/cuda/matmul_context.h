@@ -22,7 +22,10 @@ struct MatmulContext {
   void* workspace = nullptr;  // device memory at a multiple of 256 bytes, kMatmulWorkspaceBytes; free between runs
   std::size_t workspace_bytes = 0;  // 0: products whose sums would be divided among blocks through it run undivided
   GemmPath path = GemmPath::automatic;
+  int tile = -1;  // sm90: forces one of its kSm90Tiles tile shapes, for tests and benches
 };
+
+inline constexpr int kSm90Tiles = 9;
 
 inline constexpr std::size_t kMatmulWorkspaceBytes = std::size_t{16} << 20;
 

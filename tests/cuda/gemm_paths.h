@@ -1,5 +1,8 @@
 #pragma once
 
+#include <cuda_runtime_api.h>
+#include <doctest/doctest.h>
+
 #include <algorithm>
 #include <cmath>
 #include <cstddef>
@@ -25,6 +28,22 @@ void for_each_gemm_path(Body&& body) {
   body(context, DType::f16);
   context.path = cuda::GemmPath::simt;
   body(context, DType::bf16);
+}
+
+// The same for every tile shape of sm90, where the device has it.
+template <typename Body>
+void for_each_sm90_tile(Body&& body) {
+  int major = 0, minor = 0;
+  check_cuda(cudaDeviceGetAttribute(&major, cudaDevAttrComputeCapabilityMajor, 0), "cudaDeviceGetAttribute");
+  check_cuda(cudaDeviceGetAttribute(&minor, cudaDevAttrComputeCapabilityMinor, 0), "cudaDeviceGetAttribute");
+  if (major != 9 || minor != 0) {
+    MESSAGE("not tested: this device has no wgmma");
+    return;
+  }
+  GemmContext context{.path = cuda::GemmPath::sm90};
+  for (context.tile = 0; context.tile < cuda::kSm90Tiles; ++context.tile) {
+    body(context, context.tile % 2 == 0 ? DType::bf16 : DType::f16);
+  }
 }
 
 // Twice the error of the plain f32 loop, the rounding of the output, and 1e-6 for erff and expf near their largest

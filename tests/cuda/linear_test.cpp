@@ -94,6 +94,17 @@ TEST_CASE("linear: what follows the sums") {
   });
 }
 
+TEST_CASE("linear: every tile shape of sm90") {
+  testing::for_each_sm90_tile([](const testing::GemmContext& context, DType dtype) {
+    check({131, 200, 328, dtype, dtype, Activation::gelu}, context);
+    check({1, 64, 8, dtype, DType::f32}, context);
+    check({67, 8, 91, dtype, dtype, Activation::relu}, context);
+    check({300, 1536, 256, dtype, DType::f32, Activation::none, true}, context);
+    check({131, 1032, 72, dtype, dtype, Activation::silu, false, false, 8, 16}, context);
+    check({257, 384, 264, dtype, DType::f32, Activation::none, true, true, 16, 3}, context);
+  });
+}
+
 TEST_CASE("linear: rows with gaps") {
   testing::for_each_gemm_path([](const testing::GemmContext& context, DType dtype) {
     check({131, 72, 192, dtype, dtype, Activation::relu, false, true, 8, 16}, context);
@@ -113,6 +124,26 @@ TEST_CASE("linear: the same run twice gives the same bits") {
       linear.run({x_buffer.data(), y->data(), 300, 1536, 384, DType::f32, Activation::none, false}, context);
     }
     CHECK(first.floats() == second.floats());
+  });
+}
+
+TEST_CASE("linear: products in a row see each other's results") {
+  // Each overlaps the end of the one before where the device can start kernels early.
+  constexpr int kWidth = 256, kRows = 577, kProducts = 20;
+  testing::for_each_gemm_path([](const testing::GemmContext& context, DType dtype) {
+    std::vector<float> shift(kWidth * kWidth, 0.0f), values = testing::rounded(random_floats(kRows * kWidth, 1), dtype);
+    for (std::size_t i = 0; i < kWidth; ++i) shift[i * kWidth + (i + 1) % kWidth] = 1.0f;
+    const PackedLinear linear(shift.data(), nullptr, kWidth, kWidth, dtype);
+    const DeviceBuffer a(values, dtype), b(values.size(), dtype);
+    for (int i = 0; i < kProducts; ++i) {
+      const DeviceBuffer &x = i % 2 == 0 ? a : b, &y = i % 2 == 0 ? b : a;
+      linear.run({x.data(), y.data(), kRows, kWidth, kWidth, dtype, Activation::none, false}, context);
+    }
+    std::vector<float> expected(values.size());
+    for (std::size_t i = 0; i < values.size(); ++i) {
+      expected[i] = values[i / kWidth * kWidth + (i % kWidth + kProducts) % kWidth];
+    }
+    CHECK(a.floats() == expected);
   });
 }
 

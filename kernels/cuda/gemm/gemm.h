@@ -44,16 +44,13 @@ void gemm(const char* name, const Gemm& gemm, const MatmulContext& context);
 // The kernels, one per instruction set.
 void gemm_simt(const char* name, const Gemm& gemm, CudaStream stream);
 void gemm_sm80(const char* name, const Gemm& gemm, CudaStream stream);
+// `tile`: which of its tile shapes, modulo their number; negative to choose by the problem's size.
+void gemm_sm90(const char* name, const Gemm& gemm, int tile, CudaStream stream);
+bool can_run_sm90(const Gemm& gemm);  // on a device of compute capability 9.0
 
 // Whether eight neighbouring channels of a pixel are 16 bytes at a multiple of 16, in every group.
 inline bool is_gather_aligned(const Gemm& gemm) {
   return gemm.channels % 8 == 0 && gemm.x_stride % 8 == 0 && reinterpret_cast<std::uintptr_t>(gemm.x) % 16 == 0;
-}
-
-// Whether an even column of a group and the next are elements of y at a multiple of their size together.
-inline bool are_pairs_stored(const Gemm& gemm) {
-  return gemm.columns % 2 == 0 && gemm.y_stride % 2 == 0 &&
-         reinterpret_cast<std::uintptr_t>(gemm.y) % (2 * size_of(gemm.y_dtype)) == 0;
 }
 
 }  // namespace vistazo::cuda
