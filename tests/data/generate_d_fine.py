@@ -69,7 +69,8 @@ CASES = {
     # A finest map of 52 columns, whose first and last are too close to the edge for an anchor; a decoder narrower than
     # the encoder, as D-FINE-X has it.
     "d_fine_original": Case(hgnet(True), [32, 40, 48], (32, 416), first_seed=19, is_deimv2=False,
-                            is_original=True, wants_invalid=True, options=dict(d_model=24, decoder_layers=2, reg_scale=8.0)),
+                            is_original=True, wants_invalid=True,
+                            options=dict(d_model=24, decoder_layers=2, reg_scale=8.0)),
     "d_fine": Case(hgnet(False), [32, 40, 48], (64, 96), first_seed=21, is_deimv2=False,
                    options=dict(encoder_layers=2, decoder_offset_scale=0.25)),
     "deimv2_hybrid": Case(hgnet(True), [32, 40, 48], (64, 64), first_seed=498),
@@ -233,7 +234,8 @@ RULES = [
 BLOCK = r"^(encoder\.(?:fpn_blocks|pan_blocks|fpn_block|pan_block)(?:\.\d)?)"
 BLOCK_RULES = {
     False: [(BLOCK + r"\.conv1\.", r"\1.cv1."), (BLOCK + r"\.conv4\.", r"\1.cv4."),
-            (BLOCK + r"\.conv2\.", r"\1.cv2.1."), (BLOCK + r"\.conv3\.", r"\1.cv3.1."), (BLOCK + r"\.csp_rep1\.", r"\1.cv2.0."),
+            (BLOCK + r"\.conv2\.", r"\1.cv2.1."), (BLOCK + r"\.conv3\.", r"\1.cv3.1."),
+            (BLOCK + r"\.csp_rep1\.", r"\1.cv2.0."),
             (BLOCK + r"\.csp_rep2\.", r"\1.cv3.0.")],
     True: [(BLOCK + r"\.conv1\.", r"\1.cv1."), (BLOCK + r"\.conv2\.", r"\1.cv4."),
            (BLOCK + r"\.csp_rep1\.conv2\.", r"\1.cv2.1."), (BLOCK + r"\.csp_rep2\.conv2\.", r"\1.cv3.1."),

@@ -37,7 +37,8 @@ def peer_precision(model: str, images: str, annotations: str) -> float:
             stretched = np.asarray(picture.resize((width, height), Image.BILINEAR), np.float32) / 255
             pixels = stretched.transpose(2, 0, 1)[None]
             size = np.array([[picture.width, picture.height]], np.int64)
-            labels, boxes, scores = session.run(["labels", "boxes", "scores"], {"images": pixels, "orig_target_sizes": size})
+            inputs = {"images": pixels, "orig_target_sizes": size}
+            labels, boxes, scores = session.run(["labels", "boxes", "scores"], inputs)
             for label, (x0, y0, x1, y1), score in zip(labels[0], boxes[0].tolist(), scores[0].tolist()):
                 results.append({"image_id": image["id"], "category_id": categories[label], "score": score,
                                 "bbox": [x0, y0, x1 - x0, y1 - y0]})
