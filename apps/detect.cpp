@@ -17,6 +17,7 @@
 #include "apps/inputs.h"
 #include "apps/json_output.h"
 #include "apps/options.h"
+#include "apps/outputs/outputs.h"
 #include "apps/progress.h"
 #include "apps/save_names.h"
 
@@ -28,6 +29,8 @@ constexpr const char* kExamples = R"(Examples:
   vistazo detect --json boxes.json --save annotated slides/
   vistazo detect --model weights/airspace --min-score 0.5 'flights/**/*.jpg'
   vistazo detect --json - photo.png | jq '.images[0].detections'
+  vistazo detect --classes platelet --csv platelets.csv --crops platelets slides/
+  vistazo detect --native --min-score 0.4,nucleus=0.6 overview.tif
 
 Inputs are JPEG, PNG, TIFF, WebP or BMP files, folders (with all folders below)
 and patterns; quote a pattern to have it expanded by vistazo.
@@ -36,6 +39,7 @@ Without --model the shipped model weights/cells is taken (or $VISTAZO_MODEL).
 
 struct DetectOptions {
   std::string model, json, save;
+  OutputOptions outputs;
   std::vector<std::string> inputs;
   Options engine;
 };
@@ -46,9 +50,7 @@ std::string counts_text(const Detections& detections, std::span<const std::strin
   for (const Detection& detection : detections) ++counts[detection.class_id];
   std::string text;
   for (const auto& [id, count] : counts) {
-    const bool is_named = id >= 0 && static_cast<std::size_t>(id) < class_names.size();
-    const std::string name = is_named ? class_names[static_cast<std::size_t>(id)] : fmt::format("class {}", id);
-    text += fmt::format("{}{} {}", text.empty() ? "" : ", ", count, name);
+    text += fmt::format("{}{} {}", text.empty() ? "" : ", ", count, class_name(id, class_names));
   }
   return text.empty() ? "nothing" : text;
 }
@@ -117,6 +119,33 @@ class AnnotatedPictures {
   std::vector<Failure> failures_;
 };
 
+// Feeds the tables, label files and crops that were asked for.
+class ObjectFiles {
+ public:
+  ObjectFiles(const OutputOptions& options, const std::vector<Input>& inputs, std::span<const std::string> class_names)
+      : outputs_(options, {class_names.begin(), class_names.end()}, false), ids_(coco_image_ids(options, inputs)) {
+    for (const Input& input : inputs) names_.push_back(unique_.next(input.path.stem().string()));
+  }
+
+  void add(const std::string& path, const DetectionResult& result) {
+    if (outputs_.is_empty()) return;
+    Finding finding{path, names_[result.index], ids_[result.index]};
+    finding.width = result.picture.width;
+    finding.height = result.picture.height;
+    finding.objects = result.detections;
+    finding.pixels = [&](const Rect& part) { return cut_picture(result.picture, part); };
+    outputs_.add(finding);
+  }
+
+  void finish() { outputs_.finish(); }
+
+ private:
+  Outputs outputs_;
+  std::vector<std::int64_t> ids_;
+  UniqueNames unique_;
+  std::vector<std::string> names_;
+};
+
 int run_detect(const DetectOptions& options) {
   require_image_reader();
   const auto model = options.model.empty() ? default_model() : std::filesystem::path(options.model);
@@ -129,6 +158,7 @@ int run_detect(const DetectOptions& options) {
   if (!options.json.empty()) json.emplace(options.json, detector.info().source);
   if (options.json.empty()) table.emplace(inputs);
   if (!options.save.empty()) annotated.emplace(options.save, inputs, detector.class_names());
+  ObjectFiles files(options.outputs, inputs, detector.class_names());
 
   Progress progress(inputs.size());
   std::vector<Failure> failures;
@@ -143,11 +173,13 @@ int run_detect(const DetectOptions& options) {
       const Picture& picture = result.picture;
       if (json) json->add(path, picture.width, picture.height, result.detections, detector.class_names());
       if (table) table->add(path, result, detector.class_names());
+      files.add(path, result);
       if (annotated) annotated->add(path, std::move(result));
     }
     progress.advance();
   });
   if (json) json->finish();
+  files.finish();
   if (annotated) {
     for (Failure& failure : annotated->finish()) failures.push_back(std::move(failure));
   }
@@ -164,10 +196,18 @@ void add_detect_command(CLI::App& app, Run& run) {
   command->add_option("--model", options->model, "Model folder; the shipped one if left out")->type_name("DIR");
   command->add_option("--json", options->json, "Write the detections as JSON; - is standard output")->type_name("FILE");
   command->add_option("--save", options->save, "Write annotated pictures into this folder")->type_name("DIR");
+  add_output_options(*command, options->outputs);
+  CLI::Option* native = command->add_flag("--native", options->engine.native_size,
+                                          "Run images at their own size, one at a time, instead of resizing them");
   add_detection_options(*command, options->engine);
+  add_model_options(*command, options->engine);
+  native->excludes("--batch");
   add_device_options(*command, options->engine);
   command->footer(kExamples);
-  command->callback([options, &run] { run = [options] { return run_detect(*options); }; });
+  command->callback([options, &run] {
+    if (options->engine.native_size) options->engine.max_batch = 1;  // memory grows with the images that run together
+    run = [options] { return run_detect(*options); };
+  });
 }
 
 }  // namespace vistazo::apps

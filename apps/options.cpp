@@ -36,7 +36,27 @@ bool parse_integer(std::string_view text, int& value) {
   return error == std::errc() && end == text.data() + text.size();
 }
 
-InputSize parse_size(const std::string& text) {
+// 0.4 is for all classes, "red blood cell=0.5" for one.
+void set_min_scores(const std::vector<std::string>& texts, Options& options) {
+  for (const std::string& text : texts) {
+    const std::size_t equals = text.rfind('=');
+    const std::string_view number = std::string_view(text).substr(equals == std::string::npos ? 0 : equals + 1);
+    float score = 0;
+    const auto [end, error] = std::from_chars(number.data(), number.data() + number.size(), score);
+    if (error != std::errc() || end != number.data() + number.size() || !(score >= 0 && score <= 1)) {
+      throw CLI::ValidationError("--min-score", "is a score from 0 to 1, or CLASS=SCORE; not '" + text + "'");
+    }
+    if (equals == std::string::npos) {
+      options.min_score = score;
+    } else {
+      options.class_min_scores[text.substr(0, equals)] = score;
+    }
+  }
+}
+
+}  // namespace
+
+InputSize parse_size(const std::string& option, const std::string& text) {
   const std::size_t separator = text.find_first_of("xX");
   InputSize size;
   const bool is_valid = separator == std::string::npos
@@ -44,12 +64,22 @@ InputSize parse_size(const std::string& text) {
                             : parse_integer(std::string_view(text).substr(0, separator), size.height) &&
                                   parse_integer(std::string_view(text).substr(separator + 1), size.width);
   if (!is_valid || size.height < 1 || size.width < 1) {
-    throw CLI::ValidationError("--size", "is HEIGHTxWIDTH in pixels, such as 512x640; not '" + text + "'");
+    throw CLI::ValidationError(option, "is HEIGHTxWIDTH in pixels, such as 512x640; not '" + text + "'");
   }
   return size;
 }
 
-}  // namespace
+void add_model_options(CLI::App& command, Options& options) {
+  command
+      .add_option("--arch", options.architecture,
+                  "Published size, such as rf-detr-nano, of weights without a config.json")
+      ->type_name("NAME");
+  command
+      .add_option_function<std::string>(
+          "--labels", [&options](const std::string& file) { options.class_names = read_labels(file); },
+          "Names of the classes: one a line, or a JSON file with id2label")
+      ->type_name("FILE");
+}
 
 void add_device_options(CLI::App& command, Options& options) {
   add_choice<Device>(command, "--device", options.device,
@@ -65,13 +95,29 @@ void add_device_options(CLI::App& command, Options& options) {
       ->capture_default_str();
 }
 
+void add_dtype_option(CLI::App& command, Precision& dtype) {
+  add_choice<Precision>(
+      command, "--dtype", dtype,
+      {{"auto", Precision::automatic}, {"f32", Precision::f32}, {"bf16", Precision::bf16}, {"f16", Precision::f16}},
+      "Type of the tensors in the file; auto keeps what is stored");
+}
+
 void add_detection_options(CLI::App& command, Options& options) {
   command.add_option("--batch", options.max_batch, "Images that run at once")
       ->check(between(1, 4096))
       ->capture_default_str();
-  command.add_option("--min-score", options.min_score, "Leave out detections below this score")
-      ->check(between(0.0, 1.0))
-      ->capture_default_str();
+  command
+      .add_option_function<std::vector<std::string>>(
+          "--min-score", [&options](const std::vector<std::string>& texts) { set_min_scores(texts, options); },
+          "Leave out detections below this score; person=0.5 is that of one class")
+      ->delimiter(',')
+      ->allow_extra_args(false)
+      ->type_name("[CLASS=]SCORE")
+      ->default_str(fmt::format("{}", options.min_score));
+  command.add_option("--classes", options.classes, "Only these classes: a,b")
+      ->delimiter(',')
+      ->allow_extra_args(false)
+      ->type_name("NAMES");
   command.add_option("--max-detections", options.max_detections, "Keep the best of an image")
       ->check(between(1, 1000000))
       ->capture_default_str();
@@ -104,7 +150,7 @@ fs::path default_model() {
 void add_size_option(CLI::App& command, InputSize& size) {
   command
       .add_option_function<std::string>(
-          "--size", [&size](const std::string& text) { size = parse_size(text); },
+          "--size", [&size](const std::string& text) { size = parse_size("--size", text); },
           "Input height and width in pixels; the model's own if left out")
       ->type_name("HxW");
 }

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <limits>
 
 namespace vistazo {
 namespace {
@@ -27,6 +28,19 @@ Box to_pixels(const float* box, const Placement& placement, GridSize image) {
   return {x(box[0] - half_width), y(box[1] - half_height), x(box[0] + half_width), y(box[1] + half_height)};
 }
 
+// The sigmoid rises, so logits are compared instead of scores, and only those that pass are turned into one.
+float logit_of(float score) {
+  if (score <= 0.0f) return -std::numeric_limits<float>::infinity();
+  return score >= 1.0f ? std::numeric_limits<float>::infinity() : std::log(score / (1.0f - score));
+}
+
+// Unless the box is empty or not finite.
+void append(float logit, int class_id, const float* box, const Placement& placement, GridSize image, Detections& out) {
+  if (!std::all_of(box, box + 4, [](float v) { return std::isfinite(v); })) return;
+  const Detection d{to_pixels(box, placement, image), 1.0f / (1.0f + std::exp(-logit)), class_id};
+  if (area(d.box) > 0) out.push_back(d);
+}
+
 }  // namespace
 
 float box_iou(const Box& a, const Box& b) {
@@ -48,14 +62,18 @@ void suppress_overlaps(Detections& detections, float iou) {
 
 void PostProcessor::run(std::span<const float> logits, std::span<const float> boxes, int classes,
                         const Placement& placement, GridSize image, const Selection& selection, Detections& out) {
-  // The sigmoid rises, so logits are compared instead of scores, and only those that pass are turned into one.
-  const float threshold = selection.min_score <= 0.0f   ? -std::numeric_limits<float>::infinity()
-                          : selection.min_score >= 1.0f ? std::numeric_limits<float>::infinity()
-                                                        : std::log(selection.min_score / (1.0f - selection.min_score));
+  thresholds_.clear();
+  for (std::size_t k = 0; k < static_cast<std::size_t>(classes); ++k) {
+    thresholds_.push_back(
+        logit_of(selection.class_min_scores.empty() ? selection.min_score : selection.class_min_scores[k]));
+  }
   candidates_.clear();
   candidates_.reserve(logits.size());
-  for (std::size_t i = 0; i < logits.size(); ++i) {
-    if (logits[i] >= threshold) candidates_.push_back({logits[i], static_cast<int>(i)});
+  for (std::size_t begin = 0; begin < logits.size(); begin += thresholds_.size()) {
+    for (std::size_t k = 0; k < thresholds_.size(); ++k) {
+      const float logit = logits[begin + k];
+      if (logit >= thresholds_[k]) candidates_.push_back({logit, static_cast<int>(begin + k)});
+    }
   }
   const auto is_better = [](const Candidate& a, const Candidate& b) {
     return a.logit != b.logit ? a.logit > b.logit : a.index < b.index;
@@ -66,10 +84,21 @@ void PostProcessor::run(std::span<const float> logits, std::span<const float> bo
   out.reserve(out.size() + count);
   for (auto c = candidates_.begin(); c != last; ++c) {
     const float* box = boxes.data() + static_cast<std::ptrdiff_t>(c->index / classes) * 4;
-    if (!std::all_of(box, box + 4, [](float v) { return std::isfinite(v); })) continue;
-    const Detection d{to_pixels(box, placement, image), 1.0f / (1.0f + std::exp(-c->logit)), c->index % classes};
-    if (area(d.box) > 0) out.push_back(d);
+    append(c->logit, c->index % classes, box, placement, image, out);
   }
+  if (selection.nms_iou > 0) suppress_overlaps(out, selection.nms_iou);
+}
+
+std::optional<float> PostProcessor::only_threshold(const Selection& selection) {
+  if (!selection.class_min_scores.empty()) return {};
+  return logit_of(selection.min_score);
+}
+
+void PostProcessor::run_selected(std::span<const DetectionCandidate> candidates, int classes,
+                                 const Placement& placement, GridSize image, const Selection& selection,
+                                 Detections& out) {
+  out.reserve(out.size() + candidates.size());
+  for (const DetectionCandidate& c : candidates) append(c.logit, c.index % classes, c.box, placement, image, out);
   if (selection.nms_iou > 0) suppress_overlaps(out, selection.nms_iou);
 }
 

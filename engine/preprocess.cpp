@@ -110,6 +110,11 @@ Placement place(const Preprocessing& p, GridSize image, int size_multiple) {
       placement.canvas = {round_up(placement.image.height), round_up(placement.image.width)};
       break;
     }
+    case Preprocessing::Fit::native:
+      placement.image = image;
+      placement.canvas = {std::max(round_up(image.height), p.input.height),
+                          std::max(round_up(image.width), p.input.width)};
+      break;
   }
   return placement;
 }

@@ -13,12 +13,13 @@ struct Preprocessing {
     stretch,        // to input, ignoring the aspect ratio
     letterbox,      // keep the aspect ratio inside input, the rest is padding
     shortest_edge,  // keep the aspect ratio, the shorter side becomes shortest_edge unless longest_edge would be passed
+    native,         // as it is, padded where it is smaller than input: fewer tokens than queries would not do
   };
   enum class Anchor { top_left, center };  // of a letterboxed image
 
   Fit fit = Fit::stretch;
   Anchor anchor = Anchor::top_left;
-  GridSize input;  // stretch and letterbox: the model's input
+  GridSize input;  // stretch and letterbox: the model's input; native: the least
   int shortest_edge = 0, longest_edge = 0;
   bool antialias = true;
   bool rounding = true;  // of resized values to 8 bits

@@ -12,7 +12,7 @@ import unittest
 
 PROGRAM, MODEL, IMAGES = (os.path.abspath(path) for path in sys.argv[1:4])
 IMAGES = pathlib.Path(IMAGES)
-SUBCOMMANDS = ["detect", "eval", "forward", "inspect", "bench"]
+SUBCOMMANDS = ["detect", "eval", "forward", "inspect", "bench", "convert"]
 
 
 def run(*arguments, **options):
@@ -53,7 +53,8 @@ class UsageTest(CommandLineTest):
                           ["inspect"], ["bench"], ["bench", "--random-weights"], ["bench", "--model", MODEL, "--size", "3y4"],
                           ["detect", "--device", "abacus", "a.png"], ["detect", "--min-score", "2", "a.png"],
                           ["detect", "--batch", "0", "a.png"], ["detect", "--threads", "-1", "a.png"],
-                          ["bench", "--model", MODEL, "--batch", "1,zero"]]:
+                          ["bench", "--model", MODEL, "--batch", "1,zero"], ["convert"], ["convert", MODEL],
+                          ["convert", MODEL, "x", "--dtype", "f8"]]:
             with self.subTest(arguments=arguments):
                 result = self.check(run(*arguments), 2)
                 self.assertRegex(result.stderr, r"^vistazo: [^\n]+\n$")
@@ -113,6 +114,47 @@ class DetectTest(CommandLineTest):
         some = self.images("--min-score", threshold - 1e-4, IMAGES / "rgba.png")[0]["detections"]
         self.assertTrue(3 <= len(some) <= len(everything))
         self.assertTrue(all(detection["score"] >= threshold - 1e-4 for detection in some))
+
+    def test_classes_and_their_scores(self):
+        label = self.images("--min-score", "0", IMAGES / "rgba.png")[0]["detections"][0]["label"]
+        only = self.images("--min-score", f"0.9,{label}=0", "--classes", label.upper(), IMAGES / "rgba.png")
+        self.assertGreater(len(only[0]["detections"]), 0)
+        self.assertEqual({d["label"] for d in only[0]["detections"]}, {label})
+        self.assertIn("unicorn", self.detect("--classes", "unicorn", IMAGES / "rgba.png", code=2).stderr)
+        self.assertIn("high", self.detect("--min-score", f"{label}=high", IMAGES / "rgba.png", code=2).stderr)
+
+    def test_tables_labels_and_crops(self):
+        at = lambda name: self.folder / name
+        inputs = [IMAGES / "rgba.png", IMAGES / "text.jpg", self.place("rgb.jpg", "in/rgba.jpg")]
+        self.detect("--min-score", "0", "--max-detections", "3", "--csv", at("a.csv"), "--coco", at("a.json"),
+                    "--yolo", at("labels"), "--crops", at("crops"), *inputs, code=1)
+        rows = at("a.csv").read_text().splitlines()
+        self.assertEqual(rows[0], "image,label,class_id,score,x0,y0,x1,y1")
+        self.assertEqual([row.split(",")[0] for row in rows[1:]], [str(inputs[0])] * 3 + [str(inputs[2])] * 3)
+        self.assertEqual([d["image_id"] for d in json.loads(at("a.json").read_text())], [1] * 3 + [3] * 3)
+        self.assertEqual(sorted(os.listdir(at("labels"))), ["classes.txt", "rgba.txt", "rgba_2.txt"])
+        self.assertEqual(len(at("labels/rgba_2.txt").read_text().splitlines()), 3)
+        self.assertEqual(len(list(at("crops").glob("*/*.jpg"))), 6)
+        self.assertEqual(list(self.folder.rglob("*.partial")), [])
+
+    def test_a_kill_leaves_what_was_finished(self):
+        inputs = [IMAGES / "rgba.png"] * 2000
+        command = [PROGRAM, "detect", "--model", MODEL, "--min-score", "0", "--batch", "1", "--csv", self.folder / "a.csv"]
+        process = subprocess.Popen(list(map(str, command + inputs)), stdout=subprocess.PIPE, text=True)
+        for _ in range(3):  # the line of names and two images
+            process.stdout.readline()
+        process.kill()
+        process.wait()
+        process.stdout.close()
+        lines = (self.folder / "a.csv.partial").read_text().splitlines()
+        self.assertGreater(len(lines), 2)
+        self.assertEqual({line.count(",") for line in lines}, {7})
+        self.assertFalse((self.folder / "a.csv").exists())
+
+    def test_native_size(self):
+        (image,) = self.images("--native", "--min-score", "0", IMAGES / "rgb.jpg")
+        self.assertGreater(len(image["detections"]), 0)
+        self.detect("--native", "--batch", "2", IMAGES / "rgb.jpg", code=2)
 
     def test_bad_files_among_good_ones(self):
         inputs = [IMAGES / name for name in ["rgba.png", "text.jpg", "rgb.jpg", "truncated.jpg", "empty.png"]]
@@ -258,6 +300,14 @@ class ModelTest(CommandLineTest):
                         "resident_bytes", "height", "width"]:
                 self.assertGreater(entry[key], 0, key)
             self.assertIn(entry["precision"], ["f32", "bf16", "f16"])
+        result = self.check(run("bench", "--model", MODEL, "--seconds", "0", "--warmup", "0", "--json", "-", "--device",
+                                "cpu", "--profile", "--stages", "30x40"), 0)
+        entry = json.loads(result.stdout)["results"][0]
+        self.assertEqual(list(entry["stages"]), ["prepare_ms", "model_ms", "finish_ms"])
+        self.assertIn("attention", {operation["name"] for operation in entry["operations"]})
+        for operation in entry["operations"]:
+            self.assertGreater(operation["microseconds"], 0, operation["name"])
+        self.check(run("bench", "--model", MODEL, "--stages", "3y4"), 2)
         config = pathlib.Path(MODEL) / "config.json"
         self.check(run("bench", "--config", config, "--random-weights", "--seconds", "0", "--warmup", "0"), 0)
 
@@ -276,6 +326,37 @@ class ModelTest(CommandLineTest):
                                 self.folder / "out.safetensors"), 2)
         self.assertIn("pixel_values", result.stderr)
         self.assertFalse((self.folder / "out.safetensors").exists())
+
+    def test_labels(self):
+        classes = json.loads(self.check(run("inspect", MODEL, "--json", "-"), 0).stdout)["classes"]
+        names = self.folder / "names.txt"
+        names.write_text("".join(f"thing {i}\n" for i in range(len(classes))))
+        found = json.loads(self.check(run("inspect", MODEL, "--labels", names, "--json", "-"), 0).stdout)["classes"]
+        self.assertEqual(found, [f"thing {i}" for i in range(len(classes))])
+        names.write_text("one too few")
+        self.assertIn("1 class names are given", self.check(run("inspect", MODEL, "--labels", names), 2).stderr)
+        self.check(run("inspect", MODEL, "--labels", self.folder / "none.txt"), 2)
+
+    def test_convert(self):
+        target = self.folder / "half"
+        self.check(run("convert", MODEL, target, "--dtype", "f16"), 0)
+        self.assertEqual(sorted(p.name for p in target.iterdir()),
+                         ["config.json", "model.safetensors", "preprocessor_config.json"])
+        types = {entry["dtype"] for entry in self.read_header(target / "model.safetensors").values()}
+        self.assertEqual(types, {"F16"})
+        before, after = (json.loads(self.check(run("inspect", model, "--json", "-"), 0).stdout) for model in
+                         (MODEL, target))
+        for key in ("family", "classes", "input_height", "input_width", "queries", "parameters", "cost"):
+            self.assertEqual(before[key], after[key])
+        self.assertIn("already has", self.check(run("convert", MODEL, target), 2).stderr)
+        self.assertIn("--arch", self.check(run("inspect", target / "model.safetensors", "--arch", "none"), 2).stderr)
+
+    def test_a_file_that_is_no_checkpoint(self):
+        evil = self.folder / "evil.pth"
+        evil.write_bytes(b"\x80\x02cos\nsystem\nX\x0a\0\0\0echo pwned\x85R.")
+        result = self.check(run("inspect", evil), 2)
+        self.assertRegex(result.stderr, r'^vistazo: [^\n]+ refers to "system" of "os"[^\n]+\n$')
+        self.assertEqual(result.stdout, "")
 
     def write_tensors(self, name, header, data):
         text = json.dumps(header).encode()

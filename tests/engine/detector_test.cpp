@@ -1,6 +1,9 @@
 #include <doctest/doctest.h>
 #include <vistazo/detector.h>
 
+#include <algorithm>
+#include <cctype>
+#include <cmath>
 #include <filesystem>
 #include <fstream>
 #include <random>
@@ -111,6 +114,74 @@ TEST_CASE("options select detections") {
   }
 }
 
+TEST_CASE("classes are chosen by name") {
+  Options options = cpu_options();
+  const Picture picture(64, 48, 5);
+  const Detector all = Detector::with_random_weights(kConfig, options);
+  REQUIRE(all.class_names().size() >= 2);
+  const std::string first = all.class_names()[0], second = all.class_names()[1];
+  options.classes = {first};
+  std::string upper = first;
+  for (char& c : upper) c = static_cast<char>(std::toupper(c));
+  options.class_min_scores = {{upper, 0.01f}, {second, 0.0f}};
+  const Detections found = Detector::with_random_weights(kConfig, options).detect(picture.view());
+  CHECK(found.size() > 0);
+  for (const Detection& d : found) CHECK((d.class_id == 0 && d.score >= 0.01f));
+  options.classes = {"unicorn"};
+  CHECK_THROWS_AS(Detector::with_random_weights(kConfig, options), Error);
+  options.classes.clear();
+  options.class_min_scores = {{first, 1.5f}};
+  CHECK_THROWS_AS(Detector::with_random_weights(kConfig, options), Error);
+}
+
+TEST_CASE("an image at its own size runs as it is, padded to the multiple") {
+  Options options = cpu_options();
+  const ModelInfo info = Detector::with_random_weights(kConfig, options).info();
+  const int multiple = info.height_multiple;
+  const int w = info.input_width + 2 * multiple, h = info.input_height + multiple;
+  const int width = w - 3, height = h - 7;
+  const Picture picture(width, height, 6);
+  options.native_size = true;
+  const Detector detector = Detector::with_random_weights(kConfig, options);
+  CHECK(detector.info().input_width == 0);
+  const Detections found = detector.detect(picture.view());
+  REQUIRE(found.size() > 0);
+  for (const Detection& d : found) {
+    CHECK((d.box.x0 >= 0 && d.box.x1 <= static_cast<float>(width)));
+    CHECK((d.box.y0 >= 0 && d.box.y1 <= static_cast<float>(height)));
+  }
+  // The same pixels through forward(): the boxes are in units of the padded input.
+  const RawOutputs raw = [&] {
+    constexpr float kMean[3] = {0.485f, 0.456f, 0.406f}, kStd[3] = {0.229f, 0.224f, 0.225f};
+    std::vector<float> pixels(static_cast<std::size_t>(3 * w * h), 0.0f);
+    for (int c = 0; c < 3; ++c) {
+      for (int y = 0; y < height; ++y) {
+        for (int x = 0; x < width; ++x) {
+          const auto value = static_cast<float>(picture.bytes[static_cast<std::size_t>(3 * (y * width + x) + c)]);
+          pixels[static_cast<std::size_t>((c * h + y) * w + x)] = (value / 255.0f - kMean[c]) / kStd[c];
+        }
+      }
+    }
+    return detector.forward(pixels, 1, h, w);
+  }();
+  const float best = *std::ranges::max_element(raw.logits);
+  CHECK(found[0].score == doctest::Approx(1.0f / (1.0f + std::exp(-best))).epsilon(1e-4));
+  CHECK_NOTHROW(detector.detect(Picture(5, 3, 1).view()));
+}
+
+TEST_CASE("scratch grows with the tokens, not with their square") {
+  Options options = cpu_options(Precision::automatic);
+  options.native_size = true;
+  const Detector cells =
+      Detector::with_random_weights(std::filesystem::path(VISTAZO_WEIGHTS) / "cells/config.json", options);
+  const double quarter = static_cast<double>(cells.cost(1, 1024, 1024).peak_scratch_bytes);
+  const double whole = static_cast<double>(cells.cost(1, 2048, 2048).peak_scratch_bytes);
+  const double four = static_cast<double>(cells.cost(1, 4096, 4096).peak_scratch_bytes);
+  CHECK(whole / quarter < 4.2);
+  CHECK(four / whole < 4.2);
+  CHECK(cells.cost(1, 2272, 4000).peak_scratch_bytes < std::size_t{2} << 30);
+}
+
 TEST_CASE("sizes may change between calls, and scratch grows with the batch") {
   const Detector detector = Detector::with_random_weights(kConfig, cpu_options());
   const int multiple = detector.info().height_multiple;
@@ -127,6 +198,31 @@ TEST_CASE("sizes may change between calls, and scratch grows with the batch") {
   }
 }
 
+TEST_CASE("a profile holds every operation of a pass, and times are those of work") {
+  const Detector detector = Detector::with_random_weights(kConfig, cpu_options());
+  const int side = 4 * detector.info().height_multiple;
+  const Cost cost = detector.cost(2, side, side);
+  double flops = 0, bytes = 0;
+  for (const OperationTime& operation : detector.profile_forward(2, side, side)) {
+    CAPTURE(operation.name);
+    CHECK(operation.milliseconds > 0);
+    flops += operation.count * operation.flops;
+    bytes += operation.count * operation.bytes;
+  }
+  CHECK(flops == doctest::Approx(cost.flops));
+  CHECK(bytes == doctest::Approx(cost.bytes));
+  const std::vector<double> passes = detector.time_forward(2, side, side, 3);
+  REQUIRE(passes.size() == 3);
+  for (const double milliseconds : passes) CHECK(milliseconds > 0);
+
+  const Picture wide(50, 40, 1), high(40, 50, 2);
+  const StageTimes stages = detector.time_stages(std::vector<Image>{wide.view(), high.view()});
+  CHECK(stages.prepare_ms > 0);
+  CHECK(stages.model_ms > stages.prepare_ms);
+  CHECK(stages.finish_ms > 0);
+  CHECK_THROWS_AS(detector.time_stages({}), Error);
+}
+
 TEST_CASE("wrong arguments are refused before any work") {
   const Detector detector = Detector::with_random_weights(kConfig, cpu_options());
   const Picture picture(8, 8, 1);
@@ -141,6 +237,9 @@ TEST_CASE("wrong arguments are refused before any work") {
   Options options = cpu_options();
   options.max_batch = 0;
   CHECK_THROWS_WITH(Detector::with_random_weights(kConfig, options), "Options: max_batch is 0; 1 or more is wanted");
+  options = cpu_options();
+  options.gpu = -1;
+  CHECK_THROWS_WITH(Detector::with_random_weights(kConfig, options), "Options: gpu is -1; an index, from 0, is wanted");
   options = cpu_options();
   options.cpu_threads = -1;
   CHECK_THROWS_AS(Detector::with_random_weights(kConfig, options), Error);

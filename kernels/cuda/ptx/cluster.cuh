@@ -4,18 +4,25 @@
 
 #include "kernels/cuda/ptx/mbarrier.cuh"
 
-// Blocks of a cluster (sm_90): they run at the same time and read each other's shared memory.
+// Blocks of a cluster (sm_90): they run at the same time and read each other's shared memory. Rank and count are read
+// where they are asked for, instead of staying in registers.
 namespace vistazo::cuda::ptx {
 
 __device__ inline int cluster_rank() {
   std::uint32_t rank;
-  asm("mov.u32 %0, %%cluster_ctarank;" : "=r"(rank));
+  asm volatile("mov.u32 %0, %%cluster_ctarank;" : "=r"(rank));
   return static_cast<int>(rank);
+}
+
+__device__ inline int cluster_index() {
+  std::uint32_t index;
+  asm volatile("mov.u32 %0, %%clusterid.x;" : "=r"(index));
+  return static_cast<int>(index);
 }
 
 __device__ inline int cluster_blocks() {
   std::uint32_t blocks;
-  asm("mov.u32 %0, %%cluster_nctarank;" : "=r"(blocks));
+  asm volatile("mov.u32 %0, %%cluster_nctarank;" : "=r"(blocks));
   return static_cast<int>(blocks);
 }
 
