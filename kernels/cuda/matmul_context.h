@@ -25,7 +25,7 @@ struct MatmulContext {
   int tile = -1;  // sm90: forces one of its kSm90Tiles tile shapes, for tests and benches
 };
 
-inline constexpr int kSm90Tiles = 9;
+inline constexpr int kSm90Tiles = 10;
 
 inline constexpr std::size_t kMatmulWorkspaceBytes = std::size_t{16} << 20;
 
