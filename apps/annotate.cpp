@@ -126,9 +126,11 @@ void draw_legend(cv::Mat& image, const std::vector<Mark>& marks, const std::vect
 }
 
 // Best score first, as the detections come.
-std::vector<Mark> marks_of(const Detections& detections, std::span<const std::string> names, Size picture) {
+std::vector<Mark> marks_of(const Detections& detections, std::span<const std::string> names,
+                           std::span<const std::int64_t> track_ids, Size picture) {
   std::vector<Mark> marks;
-  for (const Detection& detection : detections) {
+  for (std::size_t i = 0; i < detections.size(); ++i) {
+    const Detection& detection = detections[i];
     const auto pixel = [](float value, int limit) {
       return std::clamp(static_cast<int>(std::lround(value)), 0, limit);
     };
@@ -136,8 +138,10 @@ std::vector<Mark> marks_of(const Detections& detections, std::span<const std::st
                 pixel(detection.box.x1, picture.width), pixel(detection.box.y1, picture.height)};
     box.right = std::max(box.right, box.left + 1);
     box.bottom = std::max(box.bottom, box.top + 1);
-    marks.push_back(
-        {box, detection.class_id, fmt::format("{} {:.2f}", class_name(detection.class_id, names), detection.score)});
+    const bool has_track = i < track_ids.size() && track_ids[i] > 0;
+    const std::string track = has_track ? fmt::format(" #{}", track_ids[i]) : "";
+    marks.push_back({box, detection.class_id,
+                     fmt::format("{}{} {:.2f}", class_name(detection.class_id, names), track, detection.score)});
   }
   return marks;
 }
@@ -165,12 +169,12 @@ void draw_marks(cv::Mat& image, const std::vector<Mark>& marks, std::span<const 
 
 }  // namespace
 
-Picture draw_detections(const Picture& picture, const Detections& detections,
-                        std::span<const std::string> class_names) {
+Picture draw_detections(const Picture& picture, const Detections& detections, std::span<const std::string> class_names,
+                        std::span<const std::int64_t> track_ids) {
   const cv::Mat original(picture.height, picture.width, CV_8UC3, picture.pixels.get(),
                          static_cast<std::size_t>(picture.row_bytes));
   const auto image = std::make_shared<cv::Mat>(original.clone());
-  draw_marks(*image, marks_of(detections, class_names, {image->cols, image->rows}), class_names);
+  draw_marks(*image, marks_of(detections, class_names, track_ids, {image->cols, image->rows}), class_names);
   return {std::shared_ptr<std::uint8_t>(image, image->data), image->cols, image->rows,
           static_cast<std::ptrdiff_t>(image->step), picture.is_lossless};
 }

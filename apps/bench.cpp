@@ -2,7 +2,6 @@
 #include <vistazo/detector.h>
 
 #include <algorithm>
-#include <chrono>
 #include <cmath>
 #include <memory>
 #include <random>
@@ -21,13 +20,16 @@ constexpr const char* kExamples = R"(Examples:
   vistazo bench --model weights/cells
   vistazo bench --model weights/cells --batch 1,8 --precision f32 --threads 2 --json bench.json
   vistazo bench --config config.json --random-weights --size 640x640
+  vistazo bench --model weights/cells --profile
 
-Times whole forward passes on random pixels, without reading and resizing images.
+Times forward passes on random pixels that are on the device already, by the device's clock. Then, with --stages, what
+a batch of images of a size takes from pixels to boxes, and with --profile every operation of a pass on its own.
 )";
 
 struct BenchOptions {
   std::string model, config, json;
-  bool has_random_weights = false;
+  bool has_random_weights = false, has_profile = false;
+  InputSize stages;  // of the images; none: not timed
   std::vector<int> batches = {1};
   InputSize size;
   int warmup = 3;
@@ -41,6 +43,9 @@ struct BenchResult {
   std::size_t runs;
   Cost cost;
   ProcessMemory memory;
+  StageTimes stages;
+  DeviceMemory device;
+  std::vector<OperationTime> operations;
 
   double images_per_second() const { return 1000.0 * batch / median_ms; }
   double gflops() const { return cost.flops / median_ms * 1e-6; }
@@ -54,58 +59,130 @@ double quantile(const std::vector<double>& sorted, double share) {
   return std::lerp(sorted[below], sorted[above], position - std::floor(position));
 }
 
-std::vector<float> random_pixels(int batch, const InputSize& size) {
-  std::mt19937 generator(0);
-  std::normal_distribution<float> normal;
-  std::vector<float> pixels(std::size_t{3} * static_cast<std::size_t>(batch) * static_cast<std::size_t>(size.height) *
-                            static_cast<std::size_t>(size.width));
-  for (float& pixel : pixels) pixel = normal(generator);
-  return pixels;
+// Of one image size; medians of several batches.
+StageTimes measure_stages(const Detector& detector, int batch, const InputSize& size) {
+  constexpr int kRuns = 15, kWarmup = 4;
+  const auto columns = static_cast<std::size_t>(size.width) * 3;
+  std::vector<std::uint8_t> pixels(columns * static_cast<std::size_t>(size.height));
+  std::minstd_rand generator(0);
+  for (std::uint8_t& pixel : pixels) pixel = static_cast<std::uint8_t>(generator() >> 8);
+  const Image image{pixels.data(), size.width, size.height, static_cast<std::ptrdiff_t>(columns), PixelFormat::rgb8};
+  const std::vector<Image> images(static_cast<std::size_t>(batch), image);
+  std::vector<double> prepare, model, finish;
+  for (int i = 0; i < kWarmup + kRuns; ++i) {
+    const StageTimes times = detector.time_stages(images);
+    if (i < kWarmup) continue;
+    prepare.push_back(times.prepare_ms);
+    model.push_back(times.model_ms);
+    finish.push_back(times.finish_ms);
+  }
+  const auto median = [](std::vector<double>& values) {
+    std::ranges::sort(values);
+    return quantile(values, 0.5);
+  };
+  return {median(prepare), median(model), median(finish)};
+}
+
+// At least three passes, and as many more as fit into the time that they should take.
+std::vector<double> sorted_times(const Detector& detector, int batch, const InputSize& size,
+                                 const BenchOptions& options) {
+  constexpr int kFewest = 3, kMost = 100000;
+  const std::vector<double> first = detector.time_forward(batch, size.height, size.width, options.warmup + kFewest);
+  const double one = *std::ranges::min_element(first);
+  const int runs = std::clamp(static_cast<int>(options.seconds * 1000 / std::max(one, 1e-3)), 0, kMost);
+  std::vector<double> milliseconds(first.begin() + options.warmup, first.end());
+  if (runs > kFewest) milliseconds = detector.time_forward(batch, size.height, size.width, runs);
+  std::ranges::sort(milliseconds);
+  return milliseconds;
 }
 
 BenchResult measure(const Detector& detector, int batch, const InputSize& size, const BenchOptions& options) {
-  using Clock = std::chrono::steady_clock;
-  const std::vector<float> pixels = random_pixels(batch, size);
-  for (int i = 0; i < options.warmup; ++i) (void)detector.forward(pixels, batch, size.height, size.width);
-  std::vector<double> milliseconds;
-  const auto end = Clock::now() + std::chrono::duration<double>(options.seconds);
-  do {
-    const auto start = Clock::now();
-    (void)detector.forward(pixels, batch, size.height, size.width);
-    milliseconds.push_back(std::chrono::duration<double, std::milli>(Clock::now() - start).count());
-  } while (Clock::now() < end);
-  std::ranges::sort(milliseconds);
-  return {batch,
-          quantile(milliseconds, 0.5),
-          quantile(milliseconds, 0.1),
-          quantile(milliseconds, 0.9),
-          milliseconds.size(),
-          detector.cost(batch, size.height, size.width),
-          process_memory()};
+  const std::vector<double> milliseconds = sorted_times(detector, batch, size, options);
+  BenchResult result{.batch = batch,
+                     .median_ms = quantile(milliseconds, 0.5),
+                     .p10_ms = quantile(milliseconds, 0.1),
+                     .p90_ms = quantile(milliseconds, 0.9),
+                     .runs = milliseconds.size(),
+                     .cost = detector.cost(batch, size.height, size.width),
+                     .memory = process_memory(),
+                     .stages = {},
+                     .device = detector.device_memory(),
+                     .operations = {}};
+  if (options.stages.height > 0) result.stages = measure_stages(detector, batch, options.stages);
+  if (options.has_profile) result.operations = detector.profile_forward(batch, size.height, size.width);
+  return result;
+}
+
+Json to_json(const OperationTime& o) {
+  return {{"name", o.name},
+          {"sizes", o.sizes},
+          {"count", o.count},
+          {"microseconds", rounded(o.milliseconds * 1000, 3)},
+          {"gflops", rounded(o.flops / o.milliseconds * 1e-6, 1)},
+          {"gigabytes_per_second", rounded(o.bytes / o.milliseconds * 1e-6, 1)}};
 }
 
 Json to_json(const BenchResult& result, const InputSize& size, const ModelInfo& model) {
-  return {{"device", to_string(model.device)},
-          {"precision", to_string(model.precision)},
-          {"batch", result.batch},
-          {"height", size.height},
-          {"width", size.width},
-          {"runs", result.runs},
-          {"median_ms", rounded(result.median_ms, 4)},
-          {"p10_ms", rounded(result.p10_ms, 4)},
-          {"p90_ms", rounded(result.p90_ms, 4)},
-          {"images_per_second", rounded(result.images_per_second(), 3)},
-          {"gflops", rounded(result.gflops(), 2)},
-          {"peak_scratch_bytes", result.cost.peak_scratch_bytes},
-          {"resident_bytes", result.memory.resident_bytes},
-          {"peak_resident_bytes", result.memory.peak_resident_bytes}};
+  Json json = {{"device", to_string(model.device)},
+               {"precision", to_string(model.precision)},
+               {"batch", result.batch},
+               {"height", size.height},
+               {"width", size.width},
+               {"runs", result.runs},
+               {"median_ms", rounded(result.median_ms, 4)},
+               {"p10_ms", rounded(result.p10_ms, 4)},
+               {"p90_ms", rounded(result.p90_ms, 4)},
+               {"images_per_second", rounded(result.images_per_second(), 3)},
+               {"gflops", rounded(result.gflops(), 2)},
+               {"peak_scratch_bytes", result.cost.peak_scratch_bytes},
+               {"resident_bytes", result.memory.resident_bytes},
+               {"peak_resident_bytes", result.memory.peak_resident_bytes}};
+  if (!result.device.name.empty()) {
+    json["device_name"] = result.device.name;
+    json["device_peak_bytes"] = result.device.peak_bytes;
+    json["device_used_bytes"] = result.device.used_bytes;
+  }
+  if (result.stages.model_ms > 0) {
+    json["stages"] = {{"prepare_ms", rounded(result.stages.prepare_ms, 4)},
+                      {"model_ms", rounded(result.stages.model_ms, 4)},
+                      {"finish_ms", rounded(result.stages.finish_ms, 4)}};
+  }
+  if (!result.operations.empty()) json["operations"] = Json::array();
+  for (const OperationTime& operation : result.operations) json["operations"].push_back(to_json(operation));
+  return json;
+}
+
+void print_stages(const BenchResult& result) {
+  const StageTimes& s = result.stages;
+  fmt::print("      images to boxes: {:.3f} ms to prepare, {:.3f} ms in the model, {:.3f} ms to finish\n", s.prepare_ms,
+             s.model_ms, s.finish_ms);
+}
+
+// The operations that take longest come first.
+void print_operations(std::vector<OperationTime> operations) {
+  const auto total = [](const OperationTime& o) { return o.count * o.milliseconds; };
+  std::ranges::sort(operations, [&](const auto& a, const auto& b) { return total(a) > total(b); });
+  double sum = 0;
+  for (const OperationTime& o : operations) sum += total(o);
+  fmt::print("      {:<22} {:>22} {:>5} {:>9} {:>6} {:>9} {:>8}\n", "operation", "sizes", "count", "us each", "share",
+             "GFLOP/s", "GB/s");
+  for (const OperationTime& o : operations) {
+    const std::string sizes = fmt::format("{} {} {}", o.sizes[0], o.sizes[1], o.sizes[2]);
+    fmt::print("      {:<22} {:>22} {:>5} {:>9.2f} {:>5.1f}% {:>9.0f} {:>8.0f}\n", o.name, sizes, o.count,
+               o.milliseconds * 1000, 100 * total(o) / sum, o.flops / o.milliseconds * 1e-6,
+               o.bytes / o.milliseconds * 1e-6);
+  }
+  fmt::print("      {:<22} {:>22} {:>5} {:>9.2f}\n", "all", "", "", sum * 1000);
 }
 
 void print_result(const BenchResult& result) {
-  fmt::print("{:>5} {:>10.2f} {:>10.2f} {:>10.2f} {:>9.1f} {:>9.1f} {:>9.1f} {:>9.1f}\n", result.batch,
+  const bool is_gpu = !result.device.name.empty();
+  const auto memory = static_cast<double>(is_gpu ? result.device.peak_bytes : result.memory.resident_bytes);
+  fmt::print("{:>5} {:>10.3f} {:>10.3f} {:>10.3f} {:>9.1f} {:>9.1f} {:>9.1f} {:>9.1f}\n", result.batch,
              result.median_ms, result.p10_ms, result.p90_ms, result.images_per_second(), result.gflops(),
-             static_cast<double>(result.cost.peak_scratch_bytes) / (1 << 20),
-             static_cast<double>(result.memory.resident_bytes) / (1 << 20));
+             static_cast<double>(result.cost.peak_scratch_bytes) / (1 << 20), memory / (1 << 20));
+  if (result.stages.model_ms > 0) print_stages(result);
+  if (!result.operations.empty()) print_operations(result.operations);
   std::fflush(stdout);
 }
 
@@ -118,8 +195,9 @@ int run_bench(const BenchOptions& options) {
   const InputSize size = input_size(options.size, model);
   const bool prints_table = options.json != "-";
   if (prints_table) {
-    fmt::print("{}: {} x {}, {}, {}\n", model.source, size.height, size.width, to_string(model.device),
-               to_string(model.precision));
+    const std::string device = detector.device_memory().name;
+    fmt::print("{}: {} x {}, {}, {}\n", model.source, size.height, size.width,
+               device.empty() ? to_string(model.device) : device, to_string(model.precision));
     fmt::print("{:>5} {:>10} {:>10} {:>10} {:>9} {:>9} {:>9} {:>9}\n", "batch", "median ms", "p10 ms", "p90 ms",
                "images/s", "GFLOP/s", "scratch M", "memory M");
   }
@@ -149,6 +227,12 @@ void add_bench_command(CLI::App& app, Run& run) {
       ->check(CLI::Range(1, 4096))
       ->capture_default_str();
   add_size_option(*command, options->size);
+  command
+      ->add_option_function<std::string>(
+          "--stages", [options](const std::string& text) { options->stages = parse_size("--stages", text); },
+          "Time images of this size from pixels to boxes, stage by stage")
+      ->type_name("HxW");
+  command->add_flag("--profile", options->has_profile, "Time every operation of a pass on its own");
   command->add_option("--warmup", options->warmup, "Passes before the clock starts")
       ->check(CLI::NonNegativeNumber)
       ->capture_default_str();
@@ -156,6 +240,7 @@ void add_bench_command(CLI::App& app, Run& run) {
       ->check(CLI::NonNegativeNumber)
       ->capture_default_str();
   command->add_option("--json", options->json, "Write the results as JSON; - is standard output")->type_name("FILE");
+  add_model_options(*command, options->engine);
   add_device_options(*command, options->engine);
   command->footer(kExamples);
   command->callback([options, &run] {

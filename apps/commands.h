@@ -14,10 +14,12 @@ using Run = std::function<int()>;
 
 // Each adds one subcommand, which sets `run` when it is chosen.
 void add_detect_command(CLI::App& app, Run& run);
+void add_video_command(CLI::App& app, Run& run);
 void add_eval_command(CLI::App& app, Run& run);
 void add_forward_command(CLI::App& app, Run& run);
 void add_inspect_command(CLI::App& app, Run& run);
 void add_tile_command(CLI::App& app, Run& run);
 void add_bench_command(CLI::App& app, Run& run);
+void add_convert_command(CLI::App& app, Run& run);
 
 }  // namespace vistazo::apps

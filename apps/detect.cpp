@@ -200,6 +200,7 @@ void add_detect_command(CLI::App& app, Run& run) {
   CLI::Option* native = command->add_flag("--native", options->engine.native_size,
                                           "Run images at their own size, one at a time, instead of resizing them");
   add_detection_options(*command, options->engine);
+  add_model_options(*command, options->engine);
   native->excludes("--batch");
   add_device_options(*command, options->engine);
   command->footer(kExamples);

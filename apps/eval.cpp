@@ -154,6 +154,7 @@ void add_eval_command(CLI::App& app, Run& run) {
   command->add_option("--max-detections", options->max_detections, "Of one class in one image, the best count")
       ->check(CLI::Range(1, 1000000))
       ->capture_default_str();
+  add_model_options(*command, options->engine);
   add_device_options(*command, options->engine);
   command->footer(kExamples);
   command->callback([options, &run] { run = [options] { return run_eval(*options); }; });

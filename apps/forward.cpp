@@ -64,6 +64,7 @@ void add_forward_command(CLI::App& app, Run& run) {
   command->add_option("--model", options->model, "Model folder")->type_name("DIR")->required();
   command->add_option("--input", options->input, "Tensors to read (.safetensors)")->type_name("FILE")->required();
   command->add_option("--output", options->output, "Tensors to write (.safetensors)")->type_name("FILE")->required();
+  add_model_options(*command, options->engine);
   add_device_options(*command, options->engine);
   command->footer(kExamples);
   command->callback([options, &run] { run = [options] { return run_forward(*options); }; });

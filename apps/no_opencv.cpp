@@ -24,7 +24,8 @@ Picture read_picture(const std::filesystem::path&) {
 void write_picture(const std::filesystem::path&, const Picture&) {
   fail_without_opencv();
 }
-Picture draw_detections(const Picture&, const Detections&, std::span<const std::string>) {
+Picture draw_detections(const Picture&, const Detections&, std::span<const std::string>,
+                        std::span<const std::int64_t>) {
   fail_without_opencv();
 }
 Picture draw_density(Scan&, const DensityMap&) {

@@ -54,7 +54,9 @@ void set_min_scores(const std::vector<std::string>& texts, Options& options) {
   }
 }
 
-InputSize parse_size(const std::string& text) {
+}  // namespace
+
+InputSize parse_size(const std::string& option, const std::string& text) {
   const std::size_t separator = text.find_first_of("xX");
   InputSize size;
   const bool is_valid = separator == std::string::npos
@@ -62,12 +64,22 @@ InputSize parse_size(const std::string& text) {
                             : parse_integer(std::string_view(text).substr(0, separator), size.height) &&
                                   parse_integer(std::string_view(text).substr(separator + 1), size.width);
   if (!is_valid || size.height < 1 || size.width < 1) {
-    throw CLI::ValidationError("--size", "is HEIGHTxWIDTH in pixels, such as 512x640; not '" + text + "'");
+    throw CLI::ValidationError(option, "is HEIGHTxWIDTH in pixels, such as 512x640; not '" + text + "'");
   }
   return size;
 }
 
-}  // namespace
+void add_model_options(CLI::App& command, Options& options) {
+  command
+      .add_option("--arch", options.architecture,
+                  "Published size, such as rf-detr-nano, of weights without a config.json")
+      ->type_name("NAME");
+  command
+      .add_option_function<std::string>(
+          "--labels", [&options](const std::string& file) { options.class_names = read_labels(file); },
+          "Names of the classes: one a line, or a JSON file with id2label")
+      ->type_name("FILE");
+}
 
 void add_device_options(CLI::App& command, Options& options) {
   add_choice<Device>(command, "--device", options.device,
@@ -81,6 +93,13 @@ void add_device_options(CLI::App& command, Options& options) {
   command.add_option("--threads", options.cpu_threads, "CPU threads; 0 takes all cores")
       ->check(CLI::NonNegativeNumber)
       ->capture_default_str();
+}
+
+void add_dtype_option(CLI::App& command, Precision& dtype) {
+  add_choice<Precision>(
+      command, "--dtype", dtype,
+      {{"auto", Precision::automatic}, {"f32", Precision::f32}, {"bf16", Precision::bf16}, {"f16", Precision::f16}},
+      "Type of the tensors in the file; auto keeps what is stored");
 }
 
 void add_detection_options(CLI::App& command, Options& options) {
@@ -131,7 +150,7 @@ fs::path default_model() {
 void add_size_option(CLI::App& command, InputSize& size) {
   command
       .add_option_function<std::string>(
-          "--size", [&size](const std::string& text) { size = parse_size(text); },
+          "--size", [&size](const std::string& text) { size = parse_size("--size", text); },
           "Input height and width in pixels; the model's own if left out")
       ->type_name("HxW");
 }

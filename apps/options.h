@@ -5,11 +5,22 @@
 #include <CLI/CLI.hpp>
 #include <filesystem>
 #include <string>
+#include <vector>
 
 namespace vistazo::apps {
 
+// --arch and --labels.
+void add_model_options(CLI::App& command, Options& options);
+
+// One name a line; or JSON, such as a config.json: {"id2label": {"0": "cat", ...}} or its inner object, or a list of
+// names. Throws Error{file}.
+std::vector<std::string> read_labels(const std::filesystem::path& path);
+
 // --device, --gpu, --precision and --threads.
 void add_device_options(CLI::App& command, Options& options);
+
+// --dtype, of tensors in a file.
+void add_dtype_option(CLI::App& command, Precision& dtype);
 
 // --batch, --min-score (with scores of single classes), --classes, --max-detections and --nms; their defaults are what
 // `options` holds.
@@ -22,6 +33,9 @@ std::filesystem::path default_model();
 struct InputSize {
   int height = 0, width = 0;
 };
+
+// HEIGHTxWIDTH, or one number for both. Throws CLI::ValidationError that names the option.
+InputSize parse_size(const std::string& option, const std::string& text);
 
 // --size HEIGHTxWIDTH, or one number for both.
 void add_size_option(CLI::App& command, InputSize& size);

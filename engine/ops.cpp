@@ -28,7 +28,7 @@ Shape with_last(const Shape& shape, std::int64_t last) {
 }
 
 bool is_float(DType dtype) {
-  return dtype == DType::f32 || dtype == DType::bf16;
+  return dtype == DType::f32 || dtype == DType::f16 || dtype == DType::bf16;
 }
 
 AttentionOperand operand(const Tensor& x) {
@@ -40,6 +40,18 @@ AttentionOperand operand(const Tensor& x) {
 Tensor Ops::empty(const Shape& shape, DType dtype) {
   const std::size_t bytes = static_cast<std::size_t>(shape.elements()) * size_of(dtype);
   return {arena_.allocate(bytes), shape, dtype, shape.last()};
+}
+
+std::vector<OpTime> Ops::profile(const std::function<void()>& pass) {
+  std::vector<OpTime> times;
+  struct Recording {
+    Ops& ops;
+    ~Recording() { ops.profile_ = nullptr; }
+  };
+  const Recording recording{*this};
+  profile_ = &times;
+  pass();
+  return times;
 }
 
 void Ops::upload(std::span<const float> from, const Tensor& to) {
@@ -62,10 +74,16 @@ Tensor Ops::linear(const Tensor& x, const Linear& w, Activation activation) {
 }
 
 Tensor Ops::linear_f32(const Tensor& x, const Linear& w) {
-  require(x.cols() == w.in && x.dtype == dtype(), "linear", "an input of the weight's width and the model's dtype", x);
   Tensor y = empty(with_last(x.shape, w.out), DType::f32);
-  run({x.data, y.data, x.rows(), x.row_stride, y.row_stride, y.dtype, Activation::none, false}, w);
+  linear_into(x, w, y);
   return y;
+}
+
+void Ops::linear_into(const Tensor& x, const Linear& w, const Tensor& y) {
+  require(x.cols() == w.in && x.dtype == dtype(), "linear", "an input of the weight's width and the model's dtype", x);
+  require(y.cols() == w.out && y.rows() == x.rows() && (y.dtype == dtype() || y.dtype == DType::f32), "linear",
+          "a result of the weight's width, in f32 or the model's dtype", y);
+  run({x.data, y.data, x.rows(), x.row_stride, y.row_stride, y.dtype, Activation::none, false}, w);
 }
 
 void Ops::linear_add(const Tensor& x, const Linear& w, const Tensor& y) {
@@ -75,15 +93,72 @@ void Ops::linear_add(const Tensor& x, const Linear& w, const Tensor& y) {
   run({x.data, y.data, x.rows(), x.row_stride, y.row_stride, DType::f32, Activation::none, true}, w);
 }
 
-Tensor Ops::convolution(const Tensor& x, const Convolution& w, Activation activation) {
-  require(x.shape.rank() == 4 && x.cols() == w.shape.in_channels && x.dtype == dtype() && x.is_dense(), "convolution",
-          "a dense NHWC input with the weight's channels", x);
-  const int height = static_cast<int>(x.shape[1]), width = static_cast<int>(x.shape[2]);
-  const int out_height = w.shape.out_height(height), out_width = w.shape.out_width(width);
-  require(out_height > 0 && out_width > 0, "convolution", "an input that the kernel fits into", x);
-  Tensor y = empty({x.shape[0], out_height, out_width, w.shape.out_channels}, dtype());
-  run({x.data, y.data, static_cast<int>(x.shape[0]), height, width, y.dtype, activation}, w);
+Tensor Ops::convolution(const Tensor& x, const Convolution& w, const ConvolutionEpilogue& epilogue) {
+  require(x.shape.rank() == 4 && !epilogue.accumulate, "convolution", "an NHWC input, and a result to add to", x);
+  const int height = w.shape.out_height(static_cast<int>(x.shape[1]));
+  const int width = w.shape.out_width(static_cast<int>(x.shape[2]));
+  require(height > 0 && width > 0, "convolution", "an input that the kernel fits into", x);
+  Tensor y = empty({x.shape[0], height, width, w.shape.out_channels}, dtype());
+  convolution_into(x, w, y, epilogue);
   return y;
+}
+
+void Ops::convolution_into(const Tensor& x, const Convolution& w, const Tensor& y,
+                           const ConvolutionEpilogue& epilogue) {
+  require(x.shape.rank() == 4 && x.cols() == w.shape.in_channels && x.dtype == dtype(), "convolution",
+          "an NHWC input with the weight's channels and the model's dtype", x);
+  const int batch = static_cast<int>(x.shape[0]);
+  const int height = static_cast<int>(x.shape[1]), width = static_cast<int>(x.shape[2]);
+  const Shape result{batch, w.shape.out_height(height), w.shape.out_width(width), w.shape.out_channels};
+  require(y.shape == result && (y.dtype == dtype() || y.dtype == DType::f32), "convolution",
+          "a result of the size that the kernel gives", y);
+  run({.x = x.data,
+       .y = y.data,
+       .batch = batch,
+       .height = height,
+       .width = width,
+       .y_dtype = y.dtype,
+       .activation = epilogue.activation,
+       .x_pixel_stride = x.row_stride,
+       .y_pixel_stride = y.row_stride,
+       .accumulate = epilogue.accumulate,
+       .post_scale = epilogue.post_scale,
+       .post_bias = epilogue.post_bias},
+      w);
+}
+
+Tensor Ops::pooling(const Tensor& x, Pooling kind, const PoolingWindow& window) {
+  require(x.shape.rank() == 4, "pooling", "an NHWC input", x);
+  const int height = window.out_height(static_cast<int>(x.shape[1]));
+  const int width = window.out_width(static_cast<int>(x.shape[2]));
+  require(height > 0 && width > 0, "pooling", "an input that the window fits into", x);
+  Tensor y = empty({x.shape[0], height, width, x.cols()}, x.dtype);
+  pooling_into(x, kind, window, y);
+  return y;
+}
+
+void Ops::pooling_into(const Tensor& x, Pooling kind, const PoolingWindow& window, const Tensor& y) {
+  require(x.shape.rank() == 4 && is_float(x.dtype), "pooling", "an NHWC input", x);
+  const int batch = static_cast<int>(x.shape[0]);
+  const int height = static_cast<int>(x.shape[1]), width = static_cast<int>(x.shape[2]);
+  require(y.shape == Shape({batch, window.out_height(height), window.out_width(width), x.cols()}) && y.dtype == x.dtype,
+          "pooling", "a result of the size that the window gives", y);
+  run(PoolingArgs{x.data, y.data, batch, height, width, x.cols(), window, kind, x.row_stride, y.row_stride, x.dtype});
+}
+
+void Ops::resize_into(const Tensor& x, MapInterpolation interpolation, const Tensor& y) {
+  require(x.shape.rank() == 4 && is_float(x.dtype), "resize", "an NHWC input", x);
+  require(y.shape.rank() == 4 && y.shape[0] == x.shape[0] && y.cols() == x.cols() && y.dtype == x.dtype, "resize",
+          "a result with the input's batch, channels and dtype", y);
+  run(MapResizeArgs{x.data, y.data, static_cast<int>(x.shape[0]), static_cast<int>(x.shape[1]),
+                    static_cast<int>(x.shape[2]), static_cast<int>(y.shape[1]), static_cast<int>(y.shape[2]), x.cols(),
+                    interpolation, x.row_stride, y.row_stride, x.dtype});
+}
+
+Tensor Ops::channels_last(const Tensor& pixels) {
+  require(pixels.shape.rank() == 4, "channels_last", "pixels (B, C, H, W)", pixels);
+  const int height = static_cast<int>(pixels.shape[2]), width = static_cast<int>(pixels.shape[3]);
+  return patches(pixels, 1, {height, width, 1, 0}).reshaped({pixels.shape[0], height, width, pixels.shape[1]});
 }
 
 Tensor Ops::depth_to_space(const Tensor& x) {
@@ -106,6 +181,39 @@ void Ops::layer_norm_into(const Tensor& x, const Norm& w, const Tensor& y, Activ
   require(y.cols() == w.size && y.rows() == x.rows() && is_float(y.dtype), "layer_norm", "a result like the input", y);
   run(LayerNormArgs{x.data, y.data, w.scale, w.bias, x.rows(), w.size, x.row_stride, y.row_stride, w.eps, activation,
                     x.dtype, y.dtype});
+}
+
+void Ops::rms_norm_into(const Tensor& x, const Norm& w, const Tensor& y) {
+  require(x.cols() == w.size && is_float(x.dtype), "rms_norm", "an input of the norm's width", x);
+  require(y.cols() == w.size && y.rows() == x.rows() && is_float(y.dtype), "rms_norm", "a result like the input", y);
+  run(RmsNormArgs{x.data, y.data, w.scale, x.rows(), w.size, x.row_stride, y.row_stride, w.eps, x.dtype, y.dtype});
+}
+
+Tensor Ops::swiglu(const Tensor& x) {
+  require(x.dtype == dtype() && x.cols() % 2 == 0, "swiglu", "an even width and the model's dtype", x);
+  Tensor y = empty(with_last(x.shape, x.cols() / 2), dtype());
+  run(SwigluArgs{x.data, y.data, x.rows(), y.cols(), x.row_stride, x.dtype});
+  return y;
+}
+
+void Ops::gated_sum_into(const Tensor& gates, const Tensor& added, const Tensor& x) {
+  require(x.dtype == DType::f32 && x.is_dense(), "gated_sum", "a dense f32 residual", x);
+  require(gates.dtype == DType::f32 && gates.is_dense() && gates.rows() == x.rows() && gates.cols() == 2 * x.cols(),
+          "gated_sum", "two f32 gates for each element of the residual", gates);
+  require(added.dtype == dtype() && added.is_dense() && added.rows() == x.rows() && added.cols() == x.cols(),
+          "gated_sum", "a dense second operand of the residual's shape and the model's dtype", added);
+  auto* residual = static_cast<float*>(x.data);
+  run(GatedSumArgs{static_cast<const float*>(gates.data), residual, added.data, residual, x.rows(), x.cols(),
+                   added.dtype});
+}
+
+void Ops::rope(const Tensor& x, const Tensor& table, int heads, int prefix) {
+  require(x.shape.rank() == 3 && x.dtype == dtype() && x.cols() % heads == 0, "rope", "x (B, N, heads * dim)", x);
+  const int head_dim = x.cols() / heads;
+  require(table.shape == Shape({x.shape[1] - prefix, head_dim}) && table.dtype == DType::f32 && table.is_dense(),
+          "rope", "a table (N - prefix, dim) in f32", table);
+  run(RopeArgs{x.data, static_cast<const float*>(table.data), static_cast<int>(x.shape[0]),
+               static_cast<int>(x.shape[1]), heads, head_dim, prefix, x.row_stride, x.dtype});
 }
 
 Tensor Ops::attention(const Tensor& q, const Tensor& k, const Tensor& v, int heads) {
@@ -139,13 +247,16 @@ Tensor Ops::attention(const Tensor& q, const Tensor& k, const Tensor& v, int hea
 }
 
 Tensor Ops::deformable_attention(const Tensor& value, std::span<const GridSize> levels, const Tensor& reference,
-                                 const Tensor& offset_logits, int heads, int points) {
+                                 const Tensor& offset_logits, int heads, std::span<const int> points,
+                                 bool takes_nearest) {
   const int level_count = static_cast<int>(levels.size());
-  require(level_count >= 1 && level_count <= DeformableAttentionArgs::kMaxLevels, "deformable_attention",
-          "1 to 4 levels of value", value);
+  require(level_count >= 1 && level_count <= DeformableAttentionArgs::kMaxLevels && points.size() == levels.size(),
+          "deformable_attention", "1 to 4 levels of value, each with a number of points", value);
   DeformableAttentionArgs args{};
+  args.levels = level_count;
   std::int64_t area = 0;
   for (int i = 0; i < level_count; ++i) {
+    args.level_points[i] = points[static_cast<std::size_t>(i)];
     args.level_height[i] = levels[static_cast<std::size_t>(i)].height;
     args.level_width[i] = levels[static_cast<std::size_t>(i)].width;
     area += levels[static_cast<std::size_t>(i)].area();
@@ -156,8 +267,8 @@ Tensor Ops::deformable_attention(const Tensor& value, std::span<const GridSize> 
               reference.dtype == DType::f32 && reference.is_dense(),
           "deformable_attention", "reference (B, Q, 4) in f32", reference);
   require(offset_logits.rows() == reference.rows() && offset_logits.dtype == DType::f32 && offset_logits.is_dense() &&
-              offset_logits.cols() == heads * level_count * points * 3,
-          "deformable_attention", "offsets and logits (B, Q, heads * levels * points * 3) in f32", offset_logits);
+              offset_logits.cols() == heads * args.head_samples() * 3,
+          "deformable_attention", "offsets and logits (B, Q, heads * sum of points * 3) in f32", offset_logits);
   Tensor out = empty({value.shape[0], reference.shape[1], value.shape[2]}, dtype());
   args.value = value.data;
   args.reference = static_cast<const float*>(reference.data);
@@ -167,10 +278,9 @@ Tensor Ops::deformable_attention(const Tensor& value, std::span<const GridSize> 
   args.queries = static_cast<int>(reference.shape[1]);
   args.heads = heads;
   args.head_dim = value.cols() / heads;
-  args.levels = level_count;
-  args.points = points;
   args.value_row_stride = value.row_stride;
   args.dtype = dtype();
+  args.takes_nearest = takes_nearest;
   run(args);
   return out;
 }
@@ -184,12 +294,45 @@ Tensor Ops::sine_embedding(const Tensor& boxes, int dim, float temperature) {
 }
 
 Tensor Ops::add(const Tensor& a, const Tensor& b) {
+  Tensor y = empty(a.shape, dtype());
+  add_into(a, b, y);
+  return y;
+}
+
+void Ops::add_into(const Tensor& a, const Tensor& b, const Tensor& y) {
   require(b.cols() == a.cols() && b.is_dense() && b.rows() > 0 && a.rows() % b.rows() == 0, "add",
           "a second operand that repeats over the first", b);
-  Tensor y = empty(a.shape, dtype());
+  require(y.cols() == a.cols() && y.rows() == a.rows() && is_float(y.dtype), "add", "a result like the first operand",
+          y);
   run(AddArgs{a.data, b.data, y.data, a.rows(), b.rows(), a.cols(), a.row_stride, y.row_stride, a.dtype, b.dtype,
               y.dtype});
+}
+
+Tensor Ops::add_mean(const Tensor& x) {
+  require(x.shape.rank() == 3 && x.dtype == dtype() && x.is_dense(), "add_mean", "dense tokens (B, N, C)", x);
+  Tensor y = empty(x.shape, dtype());
+  run(AddMeanArgs{x.data, y.data, static_cast<int>(x.shape[0]), static_cast<int>(x.shape[1]), x.cols(), x.dtype});
   return y;
+}
+
+Tensor Ops::activate(const Tensor& x, Activation activation) {
+  require(is_float(x.dtype) && x.is_dense(), "activate", "a dense tensor of floats", x);
+  Tensor y = empty(x.shape, x.dtype);
+  run(ActivationArgs{x.data, y.data, x.shape.elements(), activation, x.dtype});
+  return y;
+}
+
+void Ops::clamp(const Tensor& x, float low, float high) {
+  require(is_float(x.dtype) && x.is_dense(), "clamp", "a dense tensor of floats", x);
+  run(ClampArgs{x.data, x.shape.elements(), low, high, x.dtype});
+}
+
+void Ops::mask_rows(const Tensor& x, const Tensor& mask) {
+  require(x.shape.rank() == 3 && is_float(x.dtype) && x.is_dense(), "mask_rows", "dense rows (B, N, C)", x);
+  require(mask.shape.elements() == x.shape[1] && mask.dtype == DType::f32 && mask.is_dense(), "mask_rows",
+          "a mask (N) in f32", mask);
+  run(MaskRowsArgs{x.data, static_cast<const float*>(mask.data), static_cast<int>(x.shape[0]),
+                   static_cast<int>(x.shape[1]), x.cols(), x.dtype});
 }
 
 Tensor Ops::cast(const Tensor& x, DType dtype) {
@@ -209,10 +352,18 @@ Tensor Ops::repeat(const Tensor& table, int batch) {
   require(table.shape.rank() == 2 && table.dtype == DType::f32 && table.is_dense(), "repeat", "(rows, cols) in f32",
           table);
   Tensor y = empty({batch, table.shape[0], table.shape[1]}, DType::f32);
-  for (int b = 0; b < batch; ++b) {
-    float* begin = static_cast<float*>(y.data) + b * table.shape.elements();
-    copy_into(table, {begin, table.shape, DType::f32, table.row_stride});
-  }
+  run(AddArgs{.a = table.data,
+              .b = nullptr,
+              .y = y.data,
+              .rows = y.rows(),
+              .b_rows = 1,
+              .cols = y.cols(),
+              .a_row_stride = table.row_stride,
+              .y_row_stride = y.row_stride,
+              .a_dtype = DType::f32,
+              .b_dtype = DType::f32,
+              .y_dtype = DType::f32,
+              .a_rows = table.rows()});
   return y;
 }
 
@@ -250,10 +401,18 @@ Tensor Ops::gather_rows(const Tensor& x, const Tensor& index) {
 }
 
 Tensor Ops::top_proposals(const Tensor& logits, const Tensor& proposals, int k) {
-  require(logits.shape.rank() == 3 && logits.dtype == DType::f32 && logits.is_dense(), "top_proposals",
-          "logits (B, N, K) in f32", logits);
   require(proposals.shape == Shape({logits.shape[1], 4}) && proposals.dtype == DType::f32, "top_proposals",
           "proposals (N, 4) in f32", proposals);
+  return top_of(logits, static_cast<const float*>(proposals.data), k);
+}
+
+Tensor Ops::top_rows(const Tensor& logits, int k) {
+  return top_of(logits, nullptr, k);
+}
+
+Tensor Ops::top_of(const Tensor& logits, const float* proposals, int k) {
+  require(logits.shape.rank() == 3 && logits.dtype == DType::f32 && logits.is_dense(), "top_proposals",
+          "logits (B, N, K) in f32", logits);
   const int batch = static_cast<int>(logits.shape[0]), rows = static_cast<int>(logits.shape[1]);
   if (k > rows) {
     fail(Error::Code::argument, "an input of this size gives {} proposals, fewer than the model's {} queries", rows, k);
@@ -261,8 +420,8 @@ Tensor Ops::top_proposals(const Tensor& logits, const Tensor& proposals, int k) 
   Tensor index = empty({batch, k}, DType::i32);
   const auto released = scope();
   const Tensor scores = empty({batch, rows}, DType::f32);
-  run(ProposalScoresArgs{static_cast<const float*>(logits.data), static_cast<const float*>(proposals.data),
-                         static_cast<float*>(scores.data), batch, rows, logits.cols()});
+  run(ProposalScoresArgs{static_cast<const float*>(logits.data), proposals, static_cast<float*>(scores.data), batch,
+                         rows, logits.cols()});
   TopKArgs args{.scores = static_cast<const float*>(scores.data),
                 .values = nullptr,
                 .index = static_cast<std::int32_t*>(index.data),
@@ -275,15 +434,82 @@ Tensor Ops::top_proposals(const Tensor& logits, const Tensor& proposals, int k) 
   return index;
 }
 
+Tensor Ops::select_detections(const Tensor& logits, const Tensor& boxes, float min_logit, int most) {
+  constexpr int kWords = sizeof(DetectionCandidate) / sizeof(float);
+  require(logits.shape.rank() == 3 && logits.dtype == DType::f32 && logits.is_dense(), "select_detections",
+          "logits (B, Q, K) in f32", logits);
+  require(boxes.shape == Shape({logits.shape[0], logits.shape[1], 4}) && boxes.dtype == DType::f32 && boxes.is_dense(),
+          "select_detections", "boxes (B, Q, 4) in f32", boxes);
+  const std::int64_t batch = logits.shape[0];
+  Tensor selected = empty({batch * (kWords * most + 1)}, DType::f32);
+  const auto released = scope();
+  auto* words = static_cast<float*>(selected.data);
+  SelectDetectionsArgs args{.logits = static_cast<const float*>(logits.data),
+                            .boxes = static_cast<const float*>(boxes.data),
+                            .candidates = reinterpret_cast<DetectionCandidate*>(words),
+                            .count = reinterpret_cast<std::int32_t*>(words + batch * kWords * most),
+                            .batch = static_cast<int>(batch),
+                            .queries = static_cast<int>(logits.shape[1]),
+                            .classes = logits.cols(),
+                            .max_detections = most,
+                            .min_logit = min_logit,
+                            .scratch = nullptr};
+  args.scratch = arena_.allocate(scratch_bytes_of_selection(args));
+  select(args);
+  return selected;
+}
+
 Tensor Ops::refine_boxes(const Tensor& reference, const Tensor& delta) {
+  Tensor y = empty(reference.shape, DType::f32);
+  refine_boxes_into(reference, delta, y);
+  return y;
+}
+
+void Ops::refine_boxes_into(const Tensor& reference, const Tensor& delta, const Tensor& y) {
   require(reference.cols() == 4 && reference.dtype == DType::f32 && reference.is_dense(), "refine_boxes",
           "reference boxes (..., 4) in f32", reference);
   require(delta.cols() == 4 && delta.dtype == DType::f32 && delta.is_dense() && delta.rows() > 0 &&
               reference.rows() % delta.rows() == 0,
           "refine_boxes", "deltas (..., 4) in f32 that repeat over the reference", delta);
-  Tensor y = empty(reference.shape, DType::f32);
+  require(y.shape == reference.shape && y.dtype == DType::f32 && y.is_dense(), "refine_boxes",
+          "boxes like the reference", y);
   run(RefineBoxesArgs{static_cast<const float*>(reference.data), static_cast<const float*>(delta.data),
                       static_cast<float*>(y.data), reference.rows(), delta.rows()});
+}
+
+Tensor Ops::logit_boxes(const Tensor& reference, const Tensor& delta, bool reference_is_logits) {
+  require(delta.cols() == 4 && delta.dtype == DType::f32 && delta.is_dense(), "logit_boxes", "deltas (..., 4) in f32",
+          delta);
+  require(reference.cols() == 4 && reference.dtype == DType::f32 && reference.is_dense() && reference.rows() > 0 &&
+              delta.rows() % reference.rows() == 0,
+          "logit_boxes", "references (..., 4) in f32 that repeat over the deltas", reference);
+  Tensor y = empty(delta.shape, DType::f32);
+  run(LogitBoxesArgs{static_cast<const float*>(reference.data), static_cast<const float*>(delta.data),
+                     static_cast<float*>(y.data), delta.rows(), reference.rows(), reference_is_logits});
+  return y;
+}
+
+Tensor Ops::edge_boxes(const Tensor& logits, const Tensor& weights, const Tensor& reference, float scale) {
+  const int bins = weights.cols();
+  require(logits.cols() == 4 * bins && logits.dtype == DType::f32 && logits.is_dense(), "edge_boxes",
+          "logits (..., 4 * bins) in f32", logits);
+  require(reference.cols() == 4 && reference.dtype == DType::f32 && reference.is_dense() &&
+              reference.rows() == logits.rows(),
+          "edge_boxes", "reference boxes (..., 4) in f32", reference);
+  Tensor y = empty(reference.shape, DType::f32);
+  run(EdgeBoxesArgs{{static_cast<const float*>(logits.data), logits.rows(), bins},
+                    static_cast<const float*>(weights.data),
+                    static_cast<const float*>(reference.data),
+                    static_cast<float*>(y.data),
+                    scale});
+  return y;
+}
+
+Tensor Ops::edge_peaks(const Tensor& logits, int bins, int k) {
+  require(logits.cols() == 4 * bins && logits.dtype == DType::f32 && logits.is_dense(), "edge_peaks",
+          "logits (..., 4 * bins) in f32", logits);
+  Tensor y = empty(with_last(logits.shape, 4 * (k + 1)), dtype());
+  run(EdgePeaksArgs{{static_cast<const float*>(logits.data), logits.rows(), bins}, y.data, k, y.dtype});
   return y;
 }
 

@@ -49,7 +49,8 @@ void CostOps::run(const ConvolutionArgs& args, const Convolution& w) {
   const double pixels = as_double(args.batch) * s.out_height(args.height) * s.out_width(args.width);
   const double weights = as_double(s.out_channels) * (s.in_channels / s.groups) * s.kernel_height * s.kernel_width;
   const double inputs = as_double(args.batch) * args.height * args.width * s.in_channels;
-  count(2 * pixels * weights, bytes_of(inputs + weights, dtype()) + bytes_of(pixels * s.out_channels, args.y_dtype));
+  count(2 * pixels * weights, bytes_of(inputs + weights, dtype()) +
+                                  bytes_of(pixels * s.out_channels, args.y_dtype) * (args.accumulate ? 2 : 1));
 }
 
 void CostOps::run(const LayerNormArgs& args) {
@@ -65,7 +66,7 @@ void CostOps::run(const AttentionArgs& args) {
 }
 
 void CostOps::run(const DeformableAttentionArgs& args) {
-  const double samples = as_double(args.batch) * args.queries * args.heads * args.levels * args.points;
+  const double samples = as_double(args.batch) * args.queries * args.heads * args.head_samples();
   const double outputs = as_double(args.batch) * args.queries * args.heads * args.head_dim;
   // Four corners of a sample, each a multiplication and an addition, then the weighted sum.
   count(samples * args.head_dim * 10, bytes_of(samples * args.head_dim * 4 + outputs, args.dtype) + samples * 3 * 4);
@@ -94,6 +95,17 @@ void CostOps::run(const DepthToSpaceArgs& args) {
   count(0, 8 * bytes_of(as_double(args.batch) * args.height * args.width * args.channels, args.dtype));
 }
 
+void CostOps::run(const PoolingArgs& args) {
+  const double cells = as_double(args.window.out_height(args.height)) * args.window.out_width(args.width);
+  const double elements = (as_double(args.height) * args.width + cells) * args.batch * args.channels;
+  count(0, bytes_of(elements, args.dtype));
+}
+
+void CostOps::run(const MapResizeArgs& args) {
+  const double cells = as_double(args.height) * args.width + as_double(args.out_height) * args.out_width;
+  count(0, bytes_of(cells * args.batch * args.channels, args.dtype));
+}
+
 void CostOps::run(const GatherRowsArgs& args) {
   count(0, 2 * bytes_of(as_double(args.batch) * args.rows * args.cols, args.dtype));
 }
@@ -108,6 +120,55 @@ void CostOps::run(const TopKArgs& args) {
 
 void CostOps::run(const RefineBoxesArgs& args) {
   count(0, as_double(args.rows) * 3 * 16);
+}
+
+void CostOps::run(const RmsNormArgs& args) {
+  const double elements = as_double(args.rows) * args.cols;
+  count(0, bytes_of(elements, args.x_dtype) + bytes_of(elements, args.y_dtype));
+}
+
+void CostOps::run(const SwigluArgs& args) {
+  count(0, 3 * bytes_of(as_double(args.rows) * args.cols, args.dtype));
+}
+
+void CostOps::run(const GatedSumArgs& args) {
+  const double elements = as_double(args.rows) * args.cols;
+  count(0, 4 * bytes_of(elements, DType::f32) + bytes_of(elements, args.b_dtype));
+}
+
+void CostOps::run(const RopeArgs& args) {
+  const double elements = as_double(args.batch) * args.tokens * args.heads * args.head_dim;
+  count(0, 2 * bytes_of(elements, args.dtype));
+}
+
+void CostOps::run(const AddMeanArgs& args) {
+  count(0, 2 * bytes_of(as_double(args.batch) * args.tokens * args.cols, args.dtype));
+}
+
+void CostOps::run(const ActivationArgs& args) {
+  count(0, 2 * bytes_of(as_double(args.count), args.dtype));
+}
+
+void CostOps::run(const ClampArgs& args) {
+  count(0, 2 * bytes_of(as_double(args.count), args.dtype));
+}
+
+// Few rows are masked.
+void CostOps::run(const MaskRowsArgs& args) {
+  count(0, bytes_of(as_double(args.batch) * args.rows, DType::f32));
+}
+
+void CostOps::run(const LogitBoxesArgs& args) {
+  count(0, as_double(args.rows) * 3 * 16);
+}
+
+void CostOps::run(const EdgeBoxesArgs& args) {
+  count(0, as_double(args.edges.rows) * (bytes_of(4 * args.edges.bins, DType::f32) + 2 * 16));
+}
+
+void CostOps::run(const EdgePeaksArgs& args) {
+  const double edges = 4 * as_double(args.edges.rows);
+  count(0, bytes_of(edges * args.edges.bins, DType::f32) + bytes_of(edges * (args.k + 1), args.y_dtype));
 }
 
 }  // namespace vistazo

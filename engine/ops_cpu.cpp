@@ -1,4 +1,5 @@
 #include <algorithm>
+#include <chrono>
 #include <cstring>
 #include <deque>
 #include <memory>
@@ -43,7 +44,7 @@ class CpuWeights final : public WeightStore {
   }
 
   Norm norm(std::span<const float> scale, std::span<const float> bias, float eps) override {
-    return {keep(scale), keep(bias), static_cast<int>(scale.size()), eps};
+    return {keep(scale), bias.empty() ? nullptr : keep(bias), static_cast<int>(scale.size()), eps};
   }
 
   Tensor table(std::span<const float> values, const Shape& shape) override {
@@ -73,6 +74,12 @@ class CpuOps final : public Ops {
  public:
   CpuOps(DType dtype, AlignedBuffer scratch, ThreadPool pool)
       : Ops(dtype, Arena(scratch.data(), scratch.size())), scratch_(std::move(scratch)), pool_(pool) {}
+
+  double milliseconds_of(const std::function<void()>& work) override {
+    const auto start = std::chrono::steady_clock::now();
+    work();
+    return std::chrono::duration<double, std::milli>(std::chrono::steady_clock::now() - start).count();
+  }
 
  private:
   struct Constant {
@@ -125,23 +132,90 @@ class CpuOps final : public Ops {
     cpu::image_resize(with_scratch, pool_);
   }
   void run(const LinearArgs& args, const Linear& w) override {
-    static_cast<const CpuLinear*>(w.weights)->packed.run(args, pool_);
+    perform("linear", {args.rows, w.in, w.out},
+            [&] { static_cast<const CpuLinear*>(w.weights)->packed.run(args, pool_); });
   }
   void run(const ConvolutionArgs& args, const Convolution& w) override {
-    static_cast<const CpuConvolution*>(w.weights)->packed.run(args, pool_);
+    perform("convolution", {std::int64_t{args.height} * args.width, w.shape.in_channels, w.shape.out_channels},
+            [&] { static_cast<const CpuConvolution*>(w.weights)->packed.run(args, pool_); });
   }
-  void run(const LayerNormArgs& args) override { cpu::layer_norm(args, pool_); }
-  void run(const AttentionArgs& args) override { cpu::attention(args, pool_); }
-  void run(const DeformableAttentionArgs& args) override { cpu::deformable_attention(args, pool_); }
-  void run(const SineEmbeddingArgs& args) override { cpu::sine_embedding(args, pool_); }
-  void run(const AddArgs& args) override { cpu::add(args, pool_); }
-  void run(const PatchesArgs& args) override { cpu::patches(args, pool_); }
-  void run(const WindowsToGridArgs& args) override { cpu::windows_to_grid(args, pool_); }
-  void run(const DepthToSpaceArgs& args) override { cpu::depth_to_space(args, pool_); }
-  void run(const GatherRowsArgs& args) override { cpu::gather_rows(args, pool_); }
-  void run(const ProposalScoresArgs& args) override { cpu::proposal_scores(args, pool_); }
-  void run(const TopKArgs& args) override { cpu::top_k(args, pool_); }
-  void run(const RefineBoxesArgs& args) override { cpu::refine_boxes(args, pool_); }
+  void run(const LayerNormArgs& args) override {
+    perform("layer_norm", {args.rows, args.cols}, [&] { cpu::layer_norm(args, pool_); });
+  }
+  void run(const AttentionArgs& args) override {
+    perform("attention", {std::int64_t{args.batch} * args.heads, args.queries, args.keys},
+            [&] { cpu::attention(args, pool_); });
+  }
+  void run(const DeformableAttentionArgs& args) override {
+    perform("deformable_attention", {args.batch, args.queries, args.heads},
+            [&] { cpu::deformable_attention(args, pool_); });
+  }
+  void run(const SineEmbeddingArgs& args) override {
+    perform("sine_embedding", {args.rows, args.dim}, [&] { cpu::sine_embedding(args, pool_); });
+  }
+  void run(const AddArgs& args) override {
+    perform(args.b ? "add" : "copy", {args.rows, args.cols}, [&] { cpu::add(args, pool_); });
+  }
+  void run(const PatchesArgs& args) override {
+    perform("patches", {args.batch, args.grid.tokens(), args.patch}, [&] { cpu::patches(args, pool_); });
+  }
+  void run(const WindowsToGridArgs& args) override {
+    perform("windows_to_grid", {args.batch, args.grid.tokens(), args.cols}, [&] { cpu::windows_to_grid(args, pool_); });
+  }
+  void run(const DepthToSpaceArgs& args) override {
+    perform("depth_to_space", {args.height, args.width, args.channels}, [&] { cpu::depth_to_space(args, pool_); });
+  }
+  void run(const GatherRowsArgs& args) override {
+    perform("gather_rows", {args.batch, args.rows, args.cols}, [&] { cpu::gather_rows(args, pool_); });
+  }
+  void run(const ProposalScoresArgs& args) override {
+    perform("proposal_scores", {args.batch, args.rows, args.classes}, [&] { cpu::proposal_scores(args, pool_); });
+  }
+  void run(const TopKArgs& args) override {
+    perform("top_k", {args.rows, args.cols, args.k}, [&] { cpu::top_k(args, pool_); });
+  }
+  void run(const RefineBoxesArgs& args) override {
+    perform("refine_boxes", {args.rows}, [&] { cpu::refine_boxes(args, pool_); });
+  }
+  void run(const PoolingArgs& args) override {
+    perform("pooling", {args.height, args.width, args.channels}, [&] { cpu::pooling(args, pool_); });
+  }
+  void run(const MapResizeArgs& args) override {
+    perform("map_resize", {args.out_height, args.out_width, args.channels}, [&] { cpu::map_resize(args, pool_); });
+  }
+  void run(const RmsNormArgs& args) override {
+    perform("rms_norm", {args.rows, args.cols}, [&] { cpu::rms_norm(args, pool_); });
+  }
+  void run(const SwigluArgs& args) override {
+    perform("swiglu", {args.rows, args.cols}, [&] { cpu::swiglu(args, pool_); });
+  }
+  void run(const GatedSumArgs& args) override {
+    perform("gated_sum", {args.rows, args.cols}, [&] { cpu::gated_sum(args, pool_); });
+  }
+  void run(const RopeArgs& args) override {
+    perform("rope", {args.batch, args.tokens, args.heads}, [&] { cpu::rope(args, pool_); });
+  }
+  void run(const AddMeanArgs& args) override {
+    perform("add_mean", {args.batch, args.tokens, args.cols}, [&] { cpu::add_mean(args, pool_); });
+  }
+  void run(const ActivationArgs& args) override {
+    perform("activation", {args.count}, [&] { cpu::activation(args, pool_); });
+  }
+  void run(const ClampArgs& args) override {
+    perform("clamp", {args.count}, [&] { cpu::clamp(args, pool_); });
+  }
+  void run(const MaskRowsArgs& args) override {
+    perform("mask_rows", {args.batch, args.rows, args.cols}, [&] { cpu::mask_rows(args, pool_); });
+  }
+  void run(const LogitBoxesArgs& args) override {
+    perform("logit_boxes", {args.rows}, [&] { cpu::logit_boxes(args, pool_); });
+  }
+  void run(const EdgeBoxesArgs& args) override {
+    perform("edge_boxes", {args.edges.rows, args.edges.bins}, [&] { cpu::edge_boxes(args, pool_); });
+  }
+  void run(const EdgePeaksArgs& args) override {
+    perform("edge_peaks", {args.edges.rows, args.edges.bins}, [&] { cpu::edge_peaks(args, pool_); });
+  }
 
   AlignedBuffer scratch_;
   AlignedBuffer resize_scratch_;  // grows to the largest image
@@ -160,6 +234,7 @@ class CpuBackend final : public Backend {
   }
   Device device() const override { return Device::cpu; }
   Precision precision() const override { return precision_; }
+  DeviceMemory memory() const override { return {}; }
 
  private:
   DType dtype() const { return precision_ == Precision::bf16 ? DType::bf16 : DType::f32; }
@@ -184,13 +259,6 @@ std::unique_ptr<Backend> make_cpu_backend(Precision precision, int threads) {
       break;
   }
   return std::make_unique<CpuBackend>(precision, threads);
-}
-
-std::unique_ptr<Backend> make_backend(const Options& options) {
-  if (options.device == Device::cuda) {
-    fail(Error::Code::unsupported, "device cuda: this version of vistazo runs models on the CPU only; use cpu or auto");
-  }
-  return make_cpu_backend(options.precision, options.cpu_threads);
 }
 
 }  // namespace vistazo

@@ -82,7 +82,7 @@ void WeightReader::require_all_read() const {
 // Values that keep activations near unit size: matrices by their fan-in, scales near 1, biases near 0.
 std::vector<float> WeightReader::random_floats(std::string_view name, const Shape& shape) {
   const auto count = static_cast<std::size_t>(shape.elements());
-  const bool is_scale = shape.rank() == 1 && !name.ends_with("bias");
+  const bool is_scale = shape.rank() == 1 && !name.ends_with("bias") && !name.ends_with("running_mean");
   const float fan_in = shape.rank() < 2 ? 2500.0f : static_cast<float>(shape.elements() / shape[0]);
   const float half_width = std::sqrt(3.0f / fan_in);
   std::uniform_real_distribution<float> uniform(-half_width, half_width);

@@ -26,7 +26,7 @@ struct Convolution {  // NHWC
   ConvolutionShape shape;
 };
 
-struct Norm {  // layer norm
+struct Norm {  // layer norm, or an RMS norm: without a bias
   const float *scale = nullptr, *bias = nullptr;
   int size = 0;
   float eps = 0;
@@ -42,6 +42,7 @@ class WeightStore {
   // weight (out, in / groups, kernel_height, kernel_width), bias (out) or empty.
   virtual Convolution convolution(std::span<const float> weight, std::span<const float> bias,
                                   const ConvolutionShape& shape) = 0;
+  // bias empty: an RMS norm.
   virtual Norm norm(std::span<const float> scale, std::span<const float> bias, float eps) = 0;
   // A plain f32 tensor.
   virtual Tensor table(std::span<const float> values, const Shape& shape) = 0;

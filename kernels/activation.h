@@ -3,6 +3,7 @@
 #include <cstdint>
 
 #include "kernels/base/dtype.h"
+#include "kernels/base/stream.h"
 
 namespace vistazo {
 
@@ -21,11 +22,16 @@ struct ActivationArgs {
   void* y;  // may equal x
   std::int64_t count;
   Activation activation;
-  DType dtype;  // f32 or bf16
+  DType dtype;  // f32 or bf16; on CUDA f16 too
 };
 
 namespace cpu {
 void activation(const ActivationArgs& args, const ThreadPool& pool);
 }
+
+namespace cuda {
+// On the stream; pointers are to device memory.
+void activation(const ActivationArgs& args, CudaStream stream);
+}  // namespace cuda
 
 }  // namespace vistazo

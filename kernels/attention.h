@@ -49,9 +49,15 @@ void attention(const AttentionArgs& args, const ThreadPool& pool, AttentionPath 
 }  // namespace cpu
 
 namespace cuda {
+
+// Code paths of f16 and bf16. `automatic` takes sm90 on compute capability 9.0 where the layout permits; tests force
+// the others.
+enum class AttentionPath { automatic, sm90, sm80 };
+
 // On the stream; pointers are to device memory. f16 and bf16 need compute capability 8.0. Throws Error{unsupported} for
-// a dtype or dimension that it cannot run.
-void attention(const AttentionArgs& args, CudaStream stream);
+// a dtype, dimension or path that it cannot run.
+void attention(const AttentionArgs& args, CudaStream stream, AttentionPath path = AttentionPath::automatic);
+
 }  // namespace cuda
 
 }  // namespace vistazo

@@ -3,6 +3,7 @@
 #include <cstdint>
 
 #include "kernels/base/dtype.h"
+#include "kernels/base/stream.h"
 
 namespace vistazo {
 
@@ -18,10 +19,10 @@ struct RefineBoxesArgs {
 };
 
 // score[b][i] = max over classes of logits[b][i], or -infinity where proposals[i] has no width (an invalid proposal).
-// A NaN logit is skipped.
+// A NaN logit is skipped. Without proposals, all are valid.
 struct ProposalScoresArgs {
   const float* logits;     // (B, rows, classes)
-  const float* proposals;  // (rows, 4)
+  const float* proposals;  // (rows, 4), or null
   float* scores;           // (B, rows)
   int batch, rows, classes;
 };
@@ -30,5 +31,11 @@ namespace cpu {
 void refine_boxes(const RefineBoxesArgs& args, const ThreadPool& pool);
 void proposal_scores(const ProposalScoresArgs& args, const ThreadPool& pool);
 }  // namespace cpu
+
+namespace cuda {
+// On the stream; pointers are to device memory.
+void refine_boxes(const RefineBoxesArgs& args, CudaStream stream);
+void proposal_scores(const ProposalScoresArgs& args, CudaStream stream);
+}  // namespace cuda
 
 }  // namespace vistazo

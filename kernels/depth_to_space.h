@@ -1,6 +1,7 @@
 #pragma once
 
 #include "kernels/base/dtype.h"
+#include "kernels/base/stream.h"
 
 namespace vistazo {
 
@@ -18,5 +19,10 @@ struct DepthToSpaceArgs {
 namespace cpu {
 void depth_to_space(const DepthToSpaceArgs& args, const ThreadPool& pool);
 }
+
+namespace cuda {
+// On the stream; pointers are to device memory.
+void depth_to_space(const DepthToSpaceArgs& args, CudaStream stream);
+}  // namespace cuda
 
 }  // namespace vistazo

@@ -3,6 +3,8 @@
 #include <cstddef>
 #include <cstdint>
 
+#include "kernels/base/stream.h"
+
 namespace vistazo {
 
 class ThreadPool;
@@ -29,12 +31,18 @@ struct ImageResizeArgs {
   float pad_value[3];  // already normalised
   bool antialias;
   bool rounding;
-  void* scratch;  // image_resize_scratch_bytes()
+  void* scratch;  // image_resize_scratch_bytes() of the backend, aligned to 4 bytes
 };
 
 namespace cpu {
 std::size_t image_resize_scratch_bytes(const ImageResizeArgs& args);
 void image_resize(const ImageResizeArgs& args, const ThreadPool& pool);
 }  // namespace cpu
+
+namespace cuda {
+std::size_t image_resize_scratch_bytes(const ImageResizeArgs& args);
+// On the stream; pointers, also that to the pixels, are to device memory. With rounding the pixels are the CPU's.
+void image_resize(const ImageResizeArgs& args, CudaStream stream);
+}  // namespace cuda
 
 }  // namespace vistazo

@@ -27,7 +27,8 @@ void layer_norm(const LayerNormArgs& args, const ThreadPool& pool);
 }
 
 namespace cuda {
-// On the stream; pointers are to device memory. Throws Error{unsupported} for dtypes that it cannot run.
+// On the stream; pointers are to device memory; scale and bias are weights, not results of the kernel in front, since
+// they are read before it has finished. Throws Error{unsupported} for dtypes that it cannot run.
 void layer_norm(const LayerNormArgs& args, CudaStream stream);
 }  // namespace cuda
 

@@ -3,6 +3,7 @@
 #include <cstdint>
 
 #include "kernels/base/dtype.h"
+#include "kernels/base/stream.h"
 
 // Copies of rows by index arithmetic: patches, windows, gathers.
 namespace vistazo {
@@ -28,7 +29,7 @@ struct PatchesArgs {
   void* y;              // (B, grid.tokens(), channels * patch * patch)
   int batch, channels, patch;
   WindowGrid grid;
-  DType y_dtype;  // f32 or bf16
+  DType y_dtype;  // f32 or bf16; on CUDA f16 too
 };
 
 // y[b][row][col] = x[b][token of that patch], for patch tokens only: from window-major tokens to a feature map in NHWC.
@@ -41,7 +42,8 @@ struct WindowsToGridArgs {
   DType dtype;  // of x and y: any 2- or 4-byte type
 };
 
-// y[b][i] = x[b or 0][index[b][i]].
+// y[b][i] = x[b or 0][index[b][i]]. An index outside x is an error; on CUDA, where only the kernel sees it, its row is
+// zeros.
 struct GatherRowsArgs {
   const void* x;              // (B, x_rows, cols), dense; or (x_rows, cols) shared by the batch
   const std::int32_t* index;  // (B, rows)
@@ -56,5 +58,12 @@ void patches(const PatchesArgs& args, const ThreadPool& pool);
 void windows_to_grid(const WindowsToGridArgs& args, const ThreadPool& pool);
 void gather_rows(const GatherRowsArgs& args, const ThreadPool& pool);
 }  // namespace cpu
+
+namespace cuda {
+// On the stream; pointers are to device memory.
+void patches(const PatchesArgs& args, CudaStream stream);
+void windows_to_grid(const WindowsToGridArgs& args, CudaStream stream);
+void gather_rows(const GatherRowsArgs& args, CudaStream stream);
+}  // namespace cuda
 
 }  // namespace vistazo

@@ -3,6 +3,7 @@
 #include <cstdint>
 
 #include "kernels/base/dtype.h"
+#include "kernels/base/stream.h"
 
 namespace vistazo {
 
@@ -16,11 +17,16 @@ struct SineEmbeddingArgs {
   std::int64_t rows;
   int dim;            // even
   float temperature;  // t, 10000 in all DETRs
-  DType y_dtype;      // f32 or bf16
+  DType y_dtype;      // f32 or bf16; on CUDA f16 too
 };
 
 namespace cpu {
 void sine_embedding(const SineEmbeddingArgs& args, const ThreadPool& pool);
 }
+
+namespace cuda {
+// On the stream; pointers are to device memory.
+void sine_embedding(const SineEmbeddingArgs& args, CudaStream stream);
+}  // namespace cuda
 
 }  // namespace vistazo

@@ -2,6 +2,8 @@
 
 #include <cstdint>
 
+#include "kernels/base/stream.h"
+
 namespace vistazo {
 
 class ThreadPool;
@@ -17,5 +19,10 @@ struct SoftmaxArgs {
 namespace cpu {
 void softmax(const SoftmaxArgs& args, const ThreadPool& pool);
 }
+
+namespace cuda {
+// On the stream; pointers are to device memory.
+void softmax(const SoftmaxArgs& args, CudaStream stream);
+}  // namespace cuda
 
 }  // namespace vistazo

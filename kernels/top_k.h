@@ -3,6 +3,8 @@
 #include <cstddef>
 #include <cstdint>
 
+#include "kernels/base/stream.h"
+
 namespace vistazo {
 
 class ThreadPool;
@@ -16,12 +18,18 @@ struct TopKArgs {
   std::int64_t rows;
   int cols;
   int k;          // 1..cols
-  void* scratch;  // top_k_scratch_bytes()
+  void* scratch;  // top_k_scratch_bytes() of the backend
 };
 
 namespace cpu {
 std::size_t top_k_scratch_bytes(const TopKArgs& args);
 void top_k(const TopKArgs& args, const ThreadPool& pool);
 }  // namespace cpu
+
+namespace cuda {
+std::size_t top_k_scratch_bytes(const TopKArgs& args);
+// On the stream; pointers are to device memory.
+void top_k(const TopKArgs& args, CudaStream stream);
+}  // namespace cuda
 
 }  // namespace vistazo

@@ -28,6 +28,40 @@ ConvNorm read_conv_norm(const WeightCursor& w, const ConvBlockNames& names, cons
 // x (B, H, W, in) -> y (B, H', W', out), a slice of columns perhaps.
 void run_conv_norm(Ops& ops, const ConvNorm& block, const Tensor& x, const Tensor& y);
 
+// The names of a convolution and of the batch norm behind it.
+struct BatchNormNames {
+  std::string_view conv, norm;  // "convolution", "normalization"; "0", "1"
+};
+
+constexpr float kBatchNormEps = 1e-5f;  // PyTorch's default, and that of frozen batch norms
+
+// A convolution on the host with the batch norm behind it folded in, by the norm's running statistics.
+struct FoldedConvolution {
+  ConvolutionShape shape;
+  std::vector<float> weight;  // (out, in / groups, kernel_height, kernel_width)
+  std::vector<float> bias;    // (out)
+};
+
+// <conv>.weight; <norm>.weight, .bias, .running_mean and .running_var.
+FoldedConvolution read_folded(const WeightCursor& w, const BatchNormNames& names, const ConvolutionShape& shape,
+                              float eps = kBatchNormEps);
+// Adds a 1 x 1 convolution beside one with an odd kernel, of the same channels, stride and input: RepVGG's branches
+// (Ding et al. 2021, arXiv:2101.03697).
+void add_pointwise(FoldedConvolution& to, const FoldedConvolution& pointwise);
+
+// A convolution with a folded batch norm, and what follows it.
+struct ConvUnit {
+  Convolution conv;
+  ConvolutionEpilogue epilogue;
+};
+
+ConvUnit store_conv_unit(const WeightCursor& w, const FoldedConvolution& folded, const ConvolutionEpilogue& epilogue);
+ConvUnit read_conv_unit(const WeightCursor& w, const BatchNormNames& names, const ConvolutionShape& shape,
+                        const ConvolutionEpilogue& epilogue, float eps = kBatchNormEps);
+// x (B, H, W, in) -> (B, H', W', out), dtype(), or into y; x and y may be slices of channels.
+Tensor run_conv_unit(Ops& ops, const ConvUnit& unit, const Tensor& x);
+void run_conv_unit_into(Ops& ops, const ConvUnit& unit, const Tensor& x, const Tensor& y);
+
 // YOLOv8's C2f as LW-DETR uses it (arXiv:2406.03459): a 1x1 convolution, a chain of 3x3 pairs on half of its channels,
 // and a 1x1 convolution over everything seen on the way.
 struct C2f {

@@ -11,13 +11,15 @@
 // around it.
 namespace vistazo {
 
-// Linear layers with ReLU in between.
+// Linear layers with an activation in between.
 using Mlp = std::vector<Linear>;
 
 // w.layers.0, w.layers.1, ...: `layers` of them, `hidden` wide, into `out`.
 Mlp read_mlp(const WeightCursor& w, int in, int hidden, int out, int layers);
-Tensor run_mlp(Ops& ops, const Mlp& mlp, const Tensor& x);      // -> dtype()
-Tensor run_mlp_f32(Ops& ops, const Mlp& mlp, const Tensor& x);  // the last layer -> f32
+// -> dtype(); the last layer -> f32; the last layer's result added to y, f32.
+Tensor run_mlp(Ops& ops, const Mlp& mlp, const Tensor& x, Activation activation = Activation::relu);
+Tensor run_mlp_f32(Ops& ops, const Mlp& mlp, const Tensor& x, Activation activation = Activation::relu);
+void run_mlp_add(Ops& ops, const Mlp& mlp, const Tensor& x, const Tensor& y, Activation activation);
 
 struct DecoderConfig {
   int dim = 0;
@@ -27,6 +29,8 @@ struct DecoderConfig {
   int ffn_dim = 0;
   float norm_eps = 0;
   Activation activation = Activation::relu;
+  float offset_scale = 0.5f;   // of sampling offsets, in sizes of the box
+  bool takes_nearest = false;  // cells instead of bilinear samples
 };
 
 // The names that differ between the dialects of a checkpoint.
@@ -34,18 +38,28 @@ struct DecoderLayerNames {
   std::string_view self_out;             // of the self-attention: "o_proj", "out_proj"
   std::string_view norm1, norm2, norm3;  // behind self-attention, cross-attention, feed-forward
   std::string_view fc1, fc2;
+  std::string_view cross = "cross_attn";
 };
 
 struct DecoderLayer {
   Linear query_key, value, self_out;  // of the self-attention
-  Linear offset_logits, cross_out;    // of the deformable cross-attention; its values: DeformableDecoder::values
+  Linear offset_logits, cross_out;    // of the deformable cross-attention; its values: read_decoder_values()
   Linear fc1, fc2;
   Norm norm1, norm2, norm3;
 };
 
+DecoderLayer read_decoder_layer(const WeightCursor& w, const DecoderLayerNames& names, const DecoderConfig& c);
+// The value projections of all layers side by side, dim -> layers * dim: one product over the feature maps.
+Linear read_decoder_values(const WeightCursor& w, const DecoderLayerNames& names, const DecoderConfig& c);
+// x (B, Q, D) f32, updated in place; position (B, Q, D), dtype(); reference (B, Q, 4) f32; values (B, sum of areas, D).
+void run_decoder_layer(Ops& ops, const DecoderLayer& layer, const DecoderConfig& c, const Tensor& x,
+                       const Tensor& position, const Tensor& reference, const Tensor& values,
+                       std::span<const GridSize> levels);
+
+// RF-DETR's and LW-DETR's: all layers look around the same references.
 struct DeformableDecoder {
   std::vector<DecoderLayer> layers;
-  Linear values;  // the value projections of all layers side by side: one product over the feature map
+  Linear values;
   Norm norm;
   Mlp position_head;
 };

@@ -1,3 +1,5 @@
+#include "models/registry.h"
+
 #include <fmt/format.h>
 
 #include <algorithm>
@@ -7,22 +9,24 @@
 #include <vector>
 
 #include "engine/weight_cursor.h"
-#include "models/families.h"
 #include "weights/config_reader.h"
 
 namespace vistazo {
 namespace {
 
-struct Family {
-  std::string_view model_type;  // as config.json calls it
-  std::unique_ptr<Model> (*make)(const ConfigReader&, WeightReader&);
-};
-
 constexpr std::array kFamilies{
-    Family{"rf_detr", make_rf_detr},
+    Family{"d_fine", make_d_fine, &kDFineFiles},
+    Family{"deimv2", make_deimv2, &kDeimv2Files},
+    Family{"rf_detr", make_rf_detr, &kRfDetrFiles},
+    Family{"rt_detr", make_rt_detr, &kRtDetrFiles},
+    Family{"rt_detr_v2", make_rt_detr_v2, &kRtDetrV2Files},
 };
 
 }  // namespace
+
+std::span<const Family> families() {
+  return kFamilies;
+}
 
 std::unique_ptr<Model> make_model(const ConfigReader& config, WeightReader& weights) {
   const std::string type = config.string("model_type", "");

@@ -3,19 +3,12 @@
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <map>
 
-#include "kernels/base/error.h"
+#include "models/config_values.h"
 #include "weights/config_reader.h"
 
 namespace vistazo {
 namespace {
-
-Activation read_activation(const ConfigReader& config, const char* key, const char* fallback) {
-  static const std::map<std::string, Activation> known{
-      {"relu", Activation::relu}, {"silu", Activation::silu}, {"gelu", Activation::gelu}};
-  return known.at(config.one_of(key, {"relu", "silu", "gelu"}, fallback));
-}
 
 // A side, or [height, width].
 GridSize read_size(const ConfigReader& config, const char* key, int fallback) {
@@ -27,31 +20,6 @@ GridSize read_size(const ConfigReader& config, const char* key, int fallback) {
   const std::vector<int> sides = config.integers(key, 1, kMaxSide);
   if (sides.size() != 2) config.refuse(key, "a side, or [height, width]");
   return {sides[0], sides[1]};
-}
-
-// out_indices, or out_features as "stage3". Stage 0 is what enters the first layer.
-std::vector<int> read_stages(const ConfigReader& trunk, int layers) {
-  std::vector<int> stages;
-  if (trunk.has("out_indices")) {
-    stages = trunk.integers("out_indices", 1, layers);
-  } else if (trunk.has("out_features")) {
-    for (const std::string& name : trunk.strings("out_features")) {
-      const std::vector<std::string> known = [&] {
-        std::vector<std::string> names;
-        for (int i = 1; i <= layers; ++i) names.push_back(fmt::format("stage{}", i));
-        return names;
-      }();
-      const auto found = std::ranges::find(known, name);
-      if (found == known.end()) trunk.refuse("out_features", fmt::format("stages from stage1 to stage{}", layers));
-      stages.push_back(static_cast<int>(found - known.begin()) + 1);
-    }
-  } else {
-    stages = {layers};
-  }
-  if (stages.empty() || !std::ranges::is_sorted(stages, std::less_equal<>())) {
-    trunk.refuse(trunk.has("out_indices") ? "out_indices" : "out_features", "at least one stage, in rising order");
-  }
-  return stages;
 }
 
 void read_trunk(const ConfigReader& trunk, RfDetrConfig& c) {
@@ -104,18 +72,6 @@ void read_decoder(const ConfigReader& config, RfDetrConfig& c) {
   if (d.dim % 4 != 0) config.refuse("d_model", "a multiple of 4");
 }
 
-void read_classes(const ConfigReader& config, RfDetrConfig& c) {
-  constexpr int kMaxClasses = 100000;
-  if (config.has("id2label")) {
-    c.class_names = config.labels("id2label");
-  } else {
-    const int count = config.integer("num_labels", 1, kMaxClasses, 2);  // transformers' default is two
-    for (int i = 0; i < count; ++i) c.class_names.push_back(fmt::format("class {}", i));
-  }
-  c.classes = static_cast<int>(c.class_names.size());
-  if (c.classes == 0) config.refuse("id2label", "at least one label");
-}
-
 }  // namespace
 
 RfDetrConfig read_rf_detr_config(const ConfigReader& config) {
@@ -147,7 +103,8 @@ RfDetrConfig read_rf_detr_config(const ConfigReader& config) {
   c.projector_eps = static_cast<float>(config.number("layer_norm_eps", 0.0, 1.0, 1e-5));
   c.queries = config.integer("num_queries", 1, 10000, 300);
   c.query_groups = config.integer("group_detr", 1, 64, 13);
-  read_classes(config, c);
+  c.class_names = read_class_names(config);
+  c.classes = static_cast<int>(c.class_names.size());
   return c;
 }
 

@@ -14,6 +14,13 @@ struct VitConfig {
   int mlp_dim = 0;
   float norm_eps = 0;
   bool has_qkv_bias = true;
+  bool has_gated_mlp = false;  // fc1 makes a gate and a value of mlp_dim each: kernels/gates.h
+};
+
+// Rotary positions of queries and keys, but for the first `prefix` tokens: see kernels/rope.h.
+struct VitRope {
+  Tensor table;
+  int prefix = 0;
 };
 
 struct VitBlock {
@@ -27,6 +34,6 @@ struct VitBlock {
 VitBlock read_vit_block(const WeightCursor& w, const VitConfig& c);
 
 // x (B, N, C) f32, updated in place: every token attends to the N tokens of its own batch entry.
-void run_vit_block(Ops& ops, const VitBlock& block, const VitConfig& c, const Tensor& x);
+void run_vit_block(Ops& ops, const VitBlock& block, const VitConfig& c, const Tensor& x, const VitRope* rope = nullptr);
 
 }  // namespace vistazo

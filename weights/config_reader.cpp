@@ -203,6 +203,14 @@ std::vector<double> ConfigReader::numbers(std::string_view key, double min, doub
   return has(key) ? numbers(key, min, max) : std::move(fallback);
 }
 
+std::vector<bool> ConfigReader::booleans(std::string_view key) const {
+  return read_list<bool>(key, to_boolean);
+}
+
+std::vector<bool> ConfigReader::booleans(std::string_view key, std::vector<bool> fallback) const {
+  return has(key) ? booleans(key) : std::move(fallback);
+}
+
 std::vector<std::string> ConfigReader::strings(std::string_view key) const {
   return read_list<std::string>(key, to_string);
 }

@@ -42,6 +42,8 @@ class ConfigReader {
   std::vector<int> integers(std::string_view key, int min, int max, std::vector<int> fallback) const;
   std::vector<double> numbers(std::string_view key, double min, double max) const;
   std::vector<double> numbers(std::string_view key, double min, double max, std::vector<double> fallback) const;
+  std::vector<bool> booleans(std::string_view key) const;
+  std::vector<bool> booleans(std::string_view key, std::vector<bool> fallback) const;
   std::vector<std::string> strings(std::string_view key) const;
   std::vector<std::string> strings(std::string_view key, std::vector<std::string> fallback) const;
 
@@ -56,6 +58,7 @@ class ConfigReader {
   //   cells/config.json: backbone_config.hidden_size is 192; a multiple of num_attention_heads is wanted
   [[noreturn]] void refuse(std::string_view key, std::string_view wanted) const;
 
+  const nlohmann::json& document() const { return *document_; }  // the whole file, also of a child
   const std::string& source() const { return source_; }
   std::string path_of(std::string_view key) const;  // "backbone_config.patch_size"
 

@@ -31,15 +31,21 @@ struct Detection {
 using Detections = std::vector<Detection>;  // best score first
 
 struct Options {
-  Device device = Device::automatic;           // a GPU if there is one that this build can use
-  int gpu = 0;                                 // index of the GPU
-  Precision precision = Precision::automatic;  // CPU: bf16 where the processor multiplies bf16, else f32
-  int max_batch = 8;                           // images that run at once; a longer batch runs in parts
-  int cpu_threads = 0;                         // 0: all cores that the process may use
-  float min_score = 0.3f;                      // detections below are dropped
-  int max_detections = 300;                    // the best of an image
-  float nms_iou = 0.0f;              // above 0: class-wise non-maximum suppression at this IoU. DETRs need none
-  std::vector<std::string> classes;  // only these, as class_names() has them, in any case; empty: all
+  Device device = Device::automatic;  // a GPU if there is one that this build can use
+  int gpu = 0;                        // index of the GPU
+  // GPU: bf16. CPU: bf16 where the processor multiplies bf16, else f32. f16 is for the GPU; a model that does not keep
+  // its results in f16 is loaded in bf16 instead.
+  Precision precision = Precision::automatic;
+  int max_batch = 8;         // images that run at once; a longer batch runs in parts
+  int cpu_threads = 0;       // 0: all cores that the process may use
+  float min_score = 0.3f;    // detections below are dropped
+  int max_detections = 300;  // the best of an image
+  float nms_iou = 0.0f;      // above 0: class-wise non-maximum suppression at this IoU. DETRs need none
+  // A published size such as "rf-detr-nano", for weights without a config.json; empty: names and shapes of the tensors
+  // decide. If set, a config.json is not looked at.
+  std::string architecture;
+  std::vector<std::string> class_names;           // one for each class of the model; empty: the model's own
+  std::vector<std::string> classes;               // only these, as class_names() has them, in any case; empty: all
   std::map<std::string, float> class_min_scores;  // of a class, in place of min_score
   // Images run at their own size, padded to the model's multiple and at least its trained size, in place of the size
   // that the model's config says: for objects that would be too small. Time and memory grow with the image; see
@@ -55,6 +61,7 @@ struct TensorInfo {
 
 struct ModelInfo {
   std::string source;        // the path that was loaded
+  std::string part;          // of a training checkpoint: where the weights were, "ema.module"; else empty
   std::string family;        // "rf_detr", ...
   std::string dialect;       // whose tensor names the checkpoint speaks: "huggingface", "original", "random"
   std::string architecture;  // one line: trunk, layers, widths, queries
@@ -84,6 +91,30 @@ struct Cost {
   std::size_t weight_bytes = 0;        // packed weights
 };
 
+// Of the device that a detector runs on. The CPU has no name, and no numbers.
+struct DeviceMemory {
+  std::string name;            // "NVIDIA H200"
+  std::size_t peak_bytes = 0;  // weights, working memory and constants of this detector, at their largest
+  std::size_t used_bytes = 0;  // of everything on the device, CUDA's own contexts included
+  std::size_t total_bytes = 0;
+};
+
+// What the parts of detect_batch() take, by the device's clock.
+struct StageTimes {
+  double prepare_ms = 0;  // images to the device, and resized there
+  double model_ms = 0;    // the forward pass
+  double finish_ms = 0;   // results to the host, and made boxes
+};
+
+// Operations of one kind and size in a forward pass.
+struct OperationTime {
+  std::string name;             // "linear"
+  std::int64_t sizes[3] = {};   // rows and widths of a matrix product, ...
+  int count = 0;                // in a pass
+  double milliseconds = 0;      // of one
+  double flops = 0, bytes = 0;  // of one, as Cost counts them
+};
+
 // A model's raw answers, before scores and pixels.
 struct RawOutputs {
   int batch = 0, queries = 0, classes = 0;
@@ -97,7 +128,7 @@ struct RawOutputs {
 class Detector {
  public:
   // model: a Hugging Face folder: config.json, the weights, and preprocessor_config.json (without it, an image is
-  // prepared as the family's authors do).
+  // prepared as the family's authors do). Or weights alone, .safetensors or .pth, of a size that a family publishes.
   // Throws Error, naming the file or tensor, the value found and the value wanted.
   static Detector load(const std::filesystem::path& model, const Options& options = {});
   // The model that config.json describes with random weights, for benches. Reproducible for one seed.
@@ -120,6 +151,14 @@ class Detector {
   TimeSpent time_spent() const;
   std::span<const std::string> class_names() const { return info().class_names; }
   Cost cost(int batch, int height, int width) const;
+
+  // For benches. Passes over random pixels that are on the device already: what each of `runs` takes there, in ms.
+  std::vector<double> time_forward(int batch, int height, int width, int runs) const;
+  // Every operation of such a pass on its own.
+  std::vector<OperationTime> profile_forward(int batch, int height, int width) const;
+  // One batch of images. Throws Error{argument} if their inputs differ in size.
+  StageTimes time_stages(std::span<const Image> images) const;
+  DeviceMemory device_memory() const;
 
  private:
   struct Impl;

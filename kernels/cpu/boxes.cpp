@@ -74,9 +74,9 @@ void proposal_scores(const ProposalScoresArgs& args, const ThreadPool& pool) {
   constexpr std::int64_t kChunk = 256;  // rows of a task: some 100 KB of logits
   pool.for_each((total + kChunk - 1) / kChunk, [&](std::int64_t chunk, int) {
     for (std::int64_t row = chunk * kChunk; row < std::min(total, (chunk + 1) * kChunk); ++row) {
-      const float width = args.proposals[row % args.rows * 4 + 2];
-      args.scores[row] = width > 0.0f ? largest_of(args.logits + row * args.classes, args.classes)
-                                      : -std::numeric_limits<float>::infinity();
+      const bool is_valid = args.proposals == nullptr || args.proposals[row % args.rows * 4 + 2] > 0.0f;
+      args.scores[row] = is_valid ? largest_of(args.logits + row * args.classes, args.classes)
+                                  : -std::numeric_limits<float>::infinity();
     }
   });
 }

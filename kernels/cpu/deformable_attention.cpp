@@ -28,13 +28,14 @@
 #define VISTAZO_KERNELS_CPU_DEFORMABLE_ATTENTION_ONCE
 namespace vistazo::cpu {
 
-constexpr int kMaxSamples = 256;  // of a block of heads; a head has levels * points, at most 32 in the models we know
+constexpr int kMaxSamples = 256;  // of a block of heads; a head has at most 32 in the models we know
 constexpr int kPadding = 16;      // room for a whole vector behind the last sample
 constexpr int kCorners = 4;
 
 // Facts about sample i of a block that are the same for every query.
 struct SampleGrid {
   float width[kMaxSamples + kPadding], height[kMaxSamples + kPadding];
+  float step[kMaxSamples + kPadding];          // 1/2 over the points of the level: an offset's share of the box
   std::int32_t begin[kMaxSamples + kPadding];  // first row of the level in value
 };
 
@@ -107,14 +108,32 @@ HWY_INLINE void corners(D d, V pixel_x, V pixel_y, const SampleGrid& grid, int i
   }
 }
 
-void locate_samples(const DeformableAttentionArgs& args, const SampleGrid& grid, const float* reference,
-                    const float* HWY_RESTRICT offsets, int count, Samples& samples) {
+// The nearest cell of samples i .. i + lanes, at floor(x), floor(y), as a first corner with all of the weight.
+template <class D, class V = hn::Vec<D>>
+HWY_INLINE void nearest_cells(D d, V x, V y, const SampleGrid& grid, int i, Samples& samples) {
+  const hn::RebindToSigned<D> di;
+  const auto zero = hn::Zero(d), one = hn::Set(d, 1.0f);
+  const auto width = hn::LoadU(d, grid.width + i), height = hn::LoadU(d, grid.height + i);
+  const auto clamp = [&](V v, V size) {  // NaN becomes 0
+    return hn::Min(hn::Floor(hn::IfThenElseZero(hn::Gt(v, zero), v)), hn::Sub(size, one));
+  };
+  const auto row = hn::ConvertTo(di, hn::MulAdd(clamp(y, height), width, clamp(x, width)));
+  hn::Store(hn::Load(d, samples.numerator + i), d, samples.weight[0] + i);
+  hn::Store(hn::Add(row, hn::LoadU(di, grid.begin + i)), di, samples.row[0] + i);
+  for (int corner = 1; corner < kCorners; ++corner) {
+    hn::Store(zero, d, samples.weight[corner] + i);
+    hn::Store(hn::Set(di, -1), di, samples.row[corner] + i);
+  }
+}
+
+template <bool kTakesNearest>
+void locate_samples(const SampleGrid& grid, const float* reference, const float* HWY_RESTRICT offsets, int count,
+                    Samples& samples) {
   const hn::CappedTag<float, kPadding> d;
   const int lanes = static_cast<int>(hn::Lanes(d));
   const auto half = hn::Set(d, 0.5f);
   const auto centre_x = hn::Set(d, reference[0]), centre_y = hn::Set(d, reference[1]);
-  const auto step_x = hn::Set(d, reference[2] * 0.5f / static_cast<float>(args.points));
-  const auto step_y = hn::Set(d, reference[3] * 0.5f / static_cast<float>(args.points));
+  const auto box_width = hn::Set(d, reference[2]), box_height = hn::Set(d, reference[3]);
   for (int i = 0; i < count; i += lanes) {
     hn::Vec<decltype(d)> x, y;
     if (i + lanes <= count) {
@@ -124,9 +143,15 @@ void locate_samples(const DeformableAttentionArgs& args, const SampleGrid& grid,
       std::copy_n(offsets + 2 * i, 2 * (count - i), tail);
       hn::LoadInterleaved2(d, tail, x, y);
     }
-    x = hn::MulSub(hn::MulAdd(x, step_x, centre_x), hn::LoadU(d, grid.width + i), half);
-    y = hn::MulSub(hn::MulAdd(y, step_y, centre_y), hn::LoadU(d, grid.height + i), half);
-    corners(d, x, y, grid, i, samples);
+    const auto step = hn::LoadU(d, grid.step + i);
+    const auto width = hn::LoadU(d, grid.width + i), height = hn::LoadU(d, grid.height + i);
+    x = hn::MulAdd(x, hn::Mul(step, box_width), centre_x);
+    y = hn::MulAdd(y, hn::Mul(step, box_height), centre_y);
+    if constexpr (kTakesNearest) {
+      nearest_cells(d, hn::MulAdd(x, width, half), hn::MulAdd(y, height, half), grid, i, samples);
+    } else {
+      corners(d, hn::MulSub(x, width, half), hn::MulSub(y, height, half), grid, i, samples);
+    }
   }
 }
 
@@ -148,7 +173,7 @@ HWY_INLINE void sum_corners(D d, const T* value, const T* zeros, std::int64_t st
 
 template <typename T>
 void attend(const DeformableAttentionArgs& args, const SampleGrid& grid, std::int64_t batch, int query) {
-  const int head_samples = args.levels * args.points, row_samples = args.heads * head_samples;
+  const int head_samples = args.head_samples(), row_samples = args.heads * head_samples;
   const int block_heads = std::min(args.heads, kMaxSamples / head_samples);
   std::int64_t area = 0;
   for (int level = 0; level < args.levels; ++level) {
@@ -164,7 +189,8 @@ void attend(const DeformableAttentionArgs& args, const SampleGrid& grid, std::in
   for (int first = 0; first < args.heads; first += block_heads) {
     const int heads = std::min(block_heads, args.heads - first), count = heads * head_samples;
     softmax_numerators(offsets + 2 * row_samples + first * head_samples, heads, head_samples, samples);
-    locate_samples(args, grid, args.reference + row * 4, offsets + 2 * first * head_samples, count, samples);
+    const auto locate = args.takes_nearest ? locate_samples<true> : locate_samples<false>;
+    locate(grid, args.reference + row * 4, offsets + 2 * first * head_samples, count, samples);
     for (int head = 0; head < heads; ++head) {
       const int begin = head * head_samples, end = begin + head_samples;
       std::int64_t column = std::int64_t{first + head} * args.head_dim;
@@ -205,24 +231,27 @@ namespace {
 
 void check(const DeformableAttentionArgs& args) {
   constexpr int kMaxLevels = DeformableAttentionArgs::kMaxLevels;
-  if (args.batch < 0 || args.queries < 1 || args.heads < 1 || args.head_dim < 1 || args.points < 1 || args.levels < 1 ||
+  if (args.batch < 0 || args.queries < 1 || args.heads < 1 || args.head_dim < 1 || args.levels < 1 ||
       args.levels > kMaxLevels || args.value_row_stride < std::int64_t{args.heads} * args.head_dim) {
     fail(Error::Code::argument,
-         "deformable_attention: batch {}, queries {}, heads {}, head_dim {}, points {}, levels {} (at most {}), "
+         "deformable_attention: batch {}, queries {}, heads {}, head_dim {}, levels {} (at most {}), "
          "value_row_stride {}",
-         args.batch, args.queries, args.heads, args.head_dim, args.points, args.levels, kMaxLevels,
-         args.value_row_stride);
-  }
-  if (args.levels * std::int64_t{args.points} > kMaxSamples) {
-    fail(Error::Code::unsupported, "deformable_attention: {} levels of {} points; at most {} samples a head are built",
-         args.levels, args.points, kMaxSamples);
+         args.batch, args.queries, args.heads, args.head_dim, args.levels, kMaxLevels, args.value_row_stride);
   }
   for (int level = 0; level < args.levels; ++level) {
     const std::int64_t height = args.level_height[level], width = args.level_width[level];
+    if (args.level_points[level] < 1 || args.level_points[level] > kMaxSamples) {
+      fail(Error::Code::argument, "deformable_attention: level {} has {} points; 1 .. {} are wanted", level,
+           args.level_points[level], kMaxSamples);
+    }
     if (height < 1 || width < 1 || height * width >= 1 << 24) {
       fail(Error::Code::argument, "deformable_attention: level {} is {} x {}; 1 .. 2^24 - 1 positions are wanted",
            level, height, width);
     }
+  }
+  if (args.head_samples() > kMaxSamples) {
+    fail(Error::Code::unsupported, "deformable_attention: {} samples a head; at most {} are built", args.head_samples(),
+         kMaxSamples);
   }
   if (args.dtype != DType::f32 && args.dtype != DType::bf16) {
     fail(Error::Code::unsupported, "deformable_attention: values of {}; f32 or bf16 are wanted", name_of(args.dtype));
@@ -231,14 +260,18 @@ void check(const DeformableAttentionArgs& args) {
 
 SampleGrid sample_grid(const DeformableAttentionArgs& args) {
   SampleGrid grid = {};
-  const int head_samples = args.levels * args.points;
-  for (int i = 0; i < kMaxSamples; ++i) {
-    const int level = i % head_samples / args.points;
-    for (int before = 0; before < level; ++before) {
-      grid.begin[i] += args.level_height[before] * args.level_width[before];
+  int i = 0;
+  while (i < kMaxSamples) {  // heads, one after the other
+    std::int32_t begin = 0;
+    for (int level = 0; level < args.levels; ++level) {
+      for (int point = 0; point < args.level_points[level] && i < kMaxSamples; ++point, ++i) {
+        grid.begin[i] = begin;
+        grid.width[i] = static_cast<float>(args.level_width[level]);
+        grid.height[i] = static_cast<float>(args.level_height[level]);
+        grid.step[i] = 0.5f / static_cast<float>(args.level_points[level]);
+      }
+      begin += args.level_height[level] * args.level_width[level];
     }
-    grid.width[i] = static_cast<float>(args.level_width[level]);
-    grid.height[i] = static_cast<float>(args.level_height[level]);
   }
   return grid;
 }

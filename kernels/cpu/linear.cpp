@@ -1,7 +1,6 @@
 #include "kernels/cpu/linear.h"
 
 #include <algorithm>
-#include <cstring>
 #include <memory>
 
 #include "kernels/base/error.h"
@@ -56,11 +55,6 @@ struct PrimitiveKey {
 
   bool operator==(const PrimitiveKey&) const = default;
 };
-
-void copy_rows(const std::byte* from, std::int64_t from_row_bytes, std::byte* to, std::int64_t to_row_bytes,
-               std::int64_t rows, std::size_t bytes) {
-  for (std::int64_t r = 0; r < rows; ++r) std::memcpy(to + r * to_row_bytes, from + r * from_row_bytes, bytes);
-}
 
 void activate_rows(const float* product, std::byte* y, const LinearArgs& args, std::int64_t rows, int out) {
   if (args.y_row_stride == out) return activate_range(product, y, rows * out, args.activation, args.y_dtype);
@@ -141,17 +135,17 @@ void PackedLinear::Impl::run(const LinearArgs& args, const ThreadPool& pool) {
     std::byte* const y = static_cast<std::byte*>(args.y) + blocks.first_row(item) * y_stride;
     std::byte* const product = is_in_place ? y : pad + pad_bytes + x_bytes;
     if (!is_x_dense) {
-      copy_rows(x, x_stride, pad + pad_bytes, x_row, rows, static_cast<std::size_t>(x_row));
+      onednn::copy_rows(x, x_stride, pad + pad_bytes, x_row, rows, static_cast<std::size_t>(x_row));
       x = pad + pad_bytes;
     }
     if (!is_in_place && args.accumulate) {
-      copy_rows(y, y_stride, product, product_row, rows, static_cast<std::size_t>(product_row));
+      onednn::copy_rows(y, y_stride, product, product_row, rows, static_cast<std::size_t>(product_row));
     }
     (item == 0 ? odd_product : block_product)->run(x, product, pad);
     if (!is_fused) {
       activate_rows(reinterpret_cast<const float*>(product), y, args, rows, out);
     } else if (!is_in_place) {
-      copy_rows(product, product_row, y, y_stride, rows, static_cast<std::size_t>(product_row));
+      onednn::copy_rows(product, product_row, y, y_stride, rows, static_cast<std::size_t>(product_row));
     }
   });
 }

@@ -149,8 +149,14 @@ void for_each_or_throw(const ThreadPool& pool, std::int64_t items, Body&& body) 
   if (error) std::rethrow_exception(error);
 }
 
+// Rows of `bytes` at one stride to another, in bytes: a column slice into dense scratch, or back.
+void copy_rows(const std::byte* from, std::int64_t from_row_bytes, std::byte* to, std::int64_t to_row_bytes,
+               std::int64_t rows, std::size_t bytes);
+
 // Copies f32 values into a new memory object of `desc`, converted and reordered. `keep` receives the bytes.
 dnnl::memory pack(const float* values, const dnnl::memory::desc& plain, const dnnl::memory::desc& desc,
                   AlignedBuffer& keep);
+// The same from a memory object of another layout.
+dnnl::memory repack(const dnnl::memory& from, const dnnl::memory::desc& desc, AlignedBuffer& keep);
 
 }  // namespace vistazo::cpu::onednn

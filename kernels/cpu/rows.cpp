@@ -40,6 +40,26 @@ HWY_INLINE void copy_run(const float* HWY_RESTRICT from, T* HWY_RESTRICT to, int
   store(load(d, from + count - lanes), d, to + count - lanes);
 }
 
+// Patches of one pixel of three channels, without windows: planes to interleaved pixels.
+template <typename T>
+void interleave_row(const float* plane0, std::int64_t plane, int width, T* to) {
+  const hn::ScalableTag<float> d;
+  const int lanes = static_cast<int>(hn::Lanes(d));
+  HWY_ALIGN float pixels[3 * hn::MaxLanes(d)];
+  int x = 0;
+  for (; x + lanes <= width; x += lanes) {
+    const float* from = plane0 + x;
+    const auto red = hn::LoadU(d, from), green = hn::LoadU(d, from + plane), blue = hn::LoadU(d, from + 2 * plane);
+    hn::StoreInterleaved3(red, green, blue, d, pixels);
+    for (int part = 0; part < 3; ++part) store(hn::Load(d, pixels + part * lanes), d, to + 3 * x + part * lanes);
+  }
+  const hn::CappedTag<float, 1> one;
+  for (; x < width; ++x) {
+    for (int channel = 0; channel < 3; ++channel)
+      store(load(one, plane0 + channel * plane + x), one, to + 3 * x + channel);
+  }
+}
+
 template <typename T>
 void patch_row(const PatchesArgs& args, std::int64_t batch, int grid_y) {
   const WindowGrid& grid = args.grid;
@@ -49,6 +69,9 @@ void patch_row(const PatchesArgs& args, std::int64_t batch, int grid_y) {
   const std::int64_t cols = std::int64_t{args.channels} * args.patch * args.patch;
   const float* pixels = args.pixels + batch * args.channels * plane + grid_y * args.patch * image_width;
   T* image_rows = static_cast<T*>(args.y) + batch * grid.tokens() * cols;
+  if (args.patch == 1 && args.channels == 3 && grid.windows == 1 && grid.prefix == 0) {
+    return interleave_row(pixels, plane, grid.width, image_rows + std::int64_t{grid_y} * grid.width * cols);
+  }
 
   for (int window_x = 0; window_x < grid.windows; ++window_x) {
     const std::int64_t window = grid_y / window_height * grid.windows + window_x;

@@ -27,10 +27,11 @@ inline bool has_dependent_launch() {
 
 // Launches a kernel of one parameter struct on a row of blocks and checks the launch. `name` is the operation's.
 // The kernel must call dependent_launch() (below) before it touches global memory that other kernels write or read:
-// on 9.0 and later it starts while the kernel before it in the stream drains.
+// on 9.0 and later it starts while the kernel before it in the stream drains. `cluster`: blocks that run together, from
+// 9.0 on; `blocks` is a multiple of it.
 template <typename Parameters>
 void launch(const char* name, void (*kernel)(Parameters), std::int64_t blocks, int threads, std::size_t shared_bytes,
-            CudaStream stream, const Parameters& parameters) {
+            CudaStream stream, const Parameters& parameters, int cluster = 1) {
   if (blocks > std::numeric_limits<int>::max()) {
     fail(Error::Code::unsupported, "{}: {} blocks are more than a grid holds; split the batch", name, blocks);
   }
@@ -40,16 +41,18 @@ void launch(const char* name, void (*kernel)(Parameters), std::int64_t blocks, i
         cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, static_cast<int>(shared_bytes)),
         name);
   }
-  cudaLaunchAttribute dependent{};
-  dependent.id = cudaLaunchAttributeProgrammaticStreamSerialization;
-  dependent.val.programmaticStreamSerializationAllowed = 1;
+  cudaLaunchAttribute attributes[2] = {};
+  attributes[0].id = cudaLaunchAttributeProgrammaticStreamSerialization;
+  attributes[0].val.programmaticStreamSerializationAllowed = 1;
+  attributes[1].id = cudaLaunchAttributeClusterDimension;
+  attributes[1].val.clusterDim = {static_cast<unsigned>(cluster), 1, 1};
   cudaLaunchConfig_t config{};
   config.gridDim = dim3(static_cast<unsigned>(blocks));
   config.blockDim = dim3(static_cast<unsigned>(threads));
   config.dynamicSmemBytes = shared_bytes;
   config.stream = stream;
-  config.attrs = &dependent;
-  config.numAttrs = has_dependent_launch() ? 1 : 0;
+  config.attrs = attributes;
+  config.numAttrs = !has_dependent_launch() ? 0 : cluster == 1 ? 1 : 2;
   check_cuda(cudaLaunchKernelEx(&config, kernel, parameters), name);
 }
 

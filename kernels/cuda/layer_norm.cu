@@ -1,17 +1,16 @@
 // Layer norm on CUDA: one warp per row, which it reads once and keeps in registers (rows of more than 1024 columns are
 // read three times, twice from the cache). Lane l holds columns 4 l .. 4 l + 3 of every 128. Statistics as on the CPU:
 // the sum of the deviations from the mean is the mean's rounding error (times the columns), and both statistics are
-// corrected by it (Chan, Golub & LeVeque 1983, eq. 1.7). Limited by memory.
-#include <cuda_bf16.h>
-#include <cuda_fp16.h>
-
+// corrected by it (Chan, Golub & LeVeque 1983, eq. 1.7). Of rows of up to 384 columns scale and bias, which are
+// weights, are read while the kernel in front still runs. Limited by memory; for one image by the latency of reading a
+// row and of three sums over a warp.
 #include <cstdint>
-#include <type_traits>
 
 #include "kernels/base/error.h"
 #include "kernels/cuda/activation.cuh"
-#include "kernels/cuda/convert.cuh"
+#include "kernels/cuda/group.cuh"
 #include "kernels/cuda/launch.cuh"
+#include "kernels/cuda/warp.cuh"
 #include "kernels/layer_norm.h"
 
 namespace vistazo::cuda {
@@ -20,23 +19,18 @@ namespace {
 constexpr int kWarps = 4, kThreads = 32 * kWarps;  // rows share nothing: small blocks, so that few rows fill the chip
 constexpr int kGroup = 4;                          // columns that a lane reads together: 16 bytes of f32
 constexpr int kStep = 32 * kGroup;
+constexpr int kMostWeights = 3;  // groups whose scale and bias a lane reads in advance: more would be 150 registers
 
 struct LayerNormLaunch {
   LayerNormArgs args;
   bool is_vectorised;  // groups of every operand are aligned and whole
 };
 
+// A lane's group of a row; zeros behind the row.
 template <typename T>
-struct alignas(kGroup * sizeof(T)) Group {
-  T values[kGroup];
-};
-
-template <typename T>
-__device__ void load_group(float (&values)[kGroup], const T* row, int column, int cols, bool is_vectorised) {
+__device__ void load_columns(float (&values)[kGroup], const T* row, int column, int cols, bool is_vectorised) {
   if (is_vectorised && column < cols) {
-    const auto group = *reinterpret_cast<const Group<T>*>(row + column);
-#pragma unroll
-    for (int i = 0; i < kGroup; ++i) values[i] = to_float(group.values[i]);
+    load_group(values, row + column);
   } else {
 #pragma unroll
     for (int i = 0; i < kGroup; ++i) values[i] = column + i < cols ? to_float(row[column + i]) : 0.0f;
@@ -44,12 +38,9 @@ __device__ void load_group(float (&values)[kGroup], const T* row, int column, in
 }
 
 template <typename T>
-__device__ void store_group(T* row, const float (&values)[kGroup], int column, int cols, bool is_vectorised) {
+__device__ void store_columns(T* row, const float (&values)[kGroup], int column, int cols, bool is_vectorised) {
   if (is_vectorised && column < cols) {
-    Group<T> group;
-#pragma unroll
-    for (int i = 0; i < kGroup; ++i) group.values[i] = from_float<T>(values[i]);
-    *reinterpret_cast<Group<T>*>(row + column) = group;
+    store_group(row + column, values);
   } else {
 #pragma unroll
     for (int i = 0; i < kGroup; ++i) {
@@ -58,16 +49,9 @@ __device__ void store_group(T* row, const float (&values)[kGroup], int column, i
   }
 }
 
-__device__ float sum_of_warp(float x) {
-#pragma unroll
-  for (int distance = 16; distance > 0; distance /= 2) x += __shfl_xor_sync(0xffffffffu, x, distance);
-  return x;
-}
-
 // kGroups: groups that a lane keeps, or 0 to read the row again for every pass.
 template <typename X, typename Y, int kGroups>
 __global__ void __launch_bounds__(kThreads) layer_norm_kernel(const __grid_constant__ LayerNormLaunch launch) {
-  dependent_launch();
   const LayerNormArgs& args = launch.args;
   const int lane = static_cast<int>(threadIdx.x) % 32, cols = args.cols;
   const bool is_vectorised = launch.is_vectorised;
@@ -77,29 +61,37 @@ __global__ void __launch_bounds__(kThreads) layer_norm_kernel(const __grid_const
   const X* x = static_cast<const X*>(args.x) + row * args.x_row_stride;
   Y* y = static_cast<Y*>(args.y) + row * args.y_row_stride;
 
-  float kept[kGroups > 0 ? kGroups : 1][kGroup];
+  constexpr int kKept = kGroups > 0 ? kGroups : 1;
+  constexpr int kWeights = kGroups <= kMostWeights ? kGroups : 0;
+  float kept[kKept][kGroup], scale[kKept][kGroup], bias[kKept][kGroup];
 #pragma unroll
-  for (int i = 0; i < kGroups; ++i) load_group(kept[i], x, i * kStep + lane * kGroup, cols, is_vectorised);
-  // Calls body(values, column) for the lane's groups.
+  for (int i = 0; i < kWeights; ++i) {
+    load_columns(scale[i], args.scale, i * kStep + lane * kGroup, cols, is_vectorised);
+    load_columns(bias[i], args.bias, i * kStep + lane * kGroup, cols, is_vectorised);
+  }
+  dependent_launch();
+#pragma unroll
+  for (int i = 0; i < kGroups; ++i) load_columns(kept[i], x, i * kStep + lane * kGroup, cols, is_vectorised);
+  // Calls body(values, column, group) for the lane's groups.
   const auto for_each_group = [&](auto&& body) {
     if constexpr (kGroups > 0) {
 #pragma unroll
-      for (int i = 0; i < kGroups; ++i) body(kept[i], i * kStep + lane * kGroup);
+      for (int i = 0; i < kGroups; ++i) body(kept[i], i * kStep + lane * kGroup, i);
     } else {
       for (int column = lane * kGroup; column < cols; column += kStep) {
-        load_group(kept[0], x, column, cols, is_vectorised);
-        body(kept[0], column);
+        load_columns(kept[0], x, column, cols, is_vectorised);
+        body(kept[0], column, 0);
       }
     }
   };
 
   float sum = 0.0f, deviations = 0.0f, squares = 0.0f;
-  for_each_group([&](const float(&values)[kGroup], int) {
+  for_each_group([&](const float(&values)[kGroup], int, int) {
 #pragma unroll
     for (const float value : values) sum += value;
   });
   const float count = static_cast<float>(cols), mean = sum_of_warp(sum) / count;
-  for_each_group([&](const float(&values)[kGroup], int column) {
+  for_each_group([&](const float(&values)[kGroup], int column, int) {
 #pragma unroll
     for (int i = 0; i < kGroup; ++i) {
       const float deviation = column + i < cols ? values[i] - mean : 0.0f;
@@ -110,15 +102,18 @@ __global__ void __launch_bounds__(kThreads) layer_norm_kernel(const __grid_const
   const float correction = sum_of_warp(deviations) / count;
   const float variance = fmaxf(0.0f, sum_of_warp(squares) / count - correction * correction);
   const float factor = 1.0f / sqrtf(variance + args.eps);
-  for_each_group([&](const float(&values)[kGroup], int column) {
-    float scale[kGroup], bias[kGroup], result[kGroup];
-    load_group(scale, args.scale, column, cols, is_vectorised);
-    load_group(bias, args.bias, column, cols, is_vectorised);
+  for_each_group([&](const float(&values)[kGroup], int column, int group) {
+    if constexpr (kWeights == 0) {
+      load_columns(scale[group], args.scale, column, cols, is_vectorised);
+      load_columns(bias[group], args.bias, column, cols, is_vectorised);
+    }
+    float result[kGroup];
 #pragma unroll
     for (int i = 0; i < kGroup; ++i) {
-      result[i] = activate((values[i] - mean - correction) * factor * scale[i] + bias[i], args.activation);
+      result[i] =
+          activate((values[i] - mean - correction) * factor * scale[group][i] + bias[group][i], args.activation);
     }
-    store_group(y, result, column, cols, is_vectorised);
+    store_columns(y, result, column, cols, is_vectorised);
   });
 }
 
@@ -140,10 +135,6 @@ void choose_other(const LayerNormLaunch& parameters, CudaStream stream) {
   choose_groups<T, T>(parameters, stream);
 }
 
-bool is_float(DType dtype) {
-  return dtype == DType::f32 || dtype == DType::f16 || dtype == DType::bf16;
-}
-
 void check(const LayerNormArgs& args) {
   const bool are_alike = args.x_dtype == args.y_dtype || args.x_dtype == DType::f32 || args.y_dtype == DType::f32;
   if (!is_float(args.x_dtype) || !is_float(args.y_dtype) || !are_alike) {
@@ -159,10 +150,6 @@ void check(const LayerNormArgs& args) {
   }
 }
 
-bool are_groups_aligned(const void* data, std::int64_t row_stride, DType dtype) {
-  return reinterpret_cast<std::uintptr_t>(data) % (kGroup * size_of(dtype)) == 0 && row_stride % kGroup == 0;
-}
-
 }  // namespace
 
 void layer_norm(const LayerNormArgs& args, CudaStream stream) {
@@ -170,9 +157,10 @@ void layer_norm(const LayerNormArgs& args, CudaStream stream) {
   if (args.rows == 0) return;
   LayerNormLaunch launch{};
   launch.args = args;
-  launch.is_vectorised = args.cols % kGroup == 0 && are_groups_aligned(args.x, args.x_row_stride, args.x_dtype) &&
-                         are_groups_aligned(args.y, args.y_row_stride, args.y_dtype) &&
-                         are_groups_aligned(args.scale, 0, DType::f32) && are_groups_aligned(args.bias, 0, DType::f32);
+  launch.is_vectorised =
+      args.cols % kGroup == 0 && are_groups_aligned(kGroup, args.x, args.x_row_stride, args.x_dtype) &&
+      are_groups_aligned(kGroup, args.y, args.y_row_stride, args.y_dtype) &&
+      are_groups_aligned(kGroup, args.scale, 0, DType::f32) && are_groups_aligned(kGroup, args.bias, 0, DType::f32);
   const DType narrow = args.x_dtype == DType::f32 ? args.y_dtype : args.x_dtype;
   if (narrow == DType::f32) return choose_groups<float, float>(launch, stream);
   if (narrow == DType::f16) return choose_other<__half>(launch, stream);

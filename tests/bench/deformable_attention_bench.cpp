@@ -13,16 +13,16 @@ namespace {
 
 struct Problem {
   Problem(bool small, DType dtype) {
-    args = {nullptr, nullptr, nullptr, nullptr, 1, 300, 16, 16, 1, 2, {32}, {32}, 256, dtype};
+    args = {nullptr, nullptr, nullptr, nullptr, 1, 300, 16, 16, 1, {2}, {32}, {32}, 256, dtype};
     if (!small)
-      args = {nullptr, nullptr, nullptr, nullptr, 1, 300, 8, 32, 3, 4, {80, 40, 20}, {80, 40, 20}, 256, dtype};
+      args = {nullptr, nullptr, nullptr, nullptr, 1, 300, 8, 32, 3, {4, 4, 4}, {80, 40, 20}, {80, 40, 20}, 256, dtype};
     std::size_t area = 0;
     for (int l = 0; l < args.levels; ++l) area += std::size_t(args.level_height[l]) * args.level_width[l];
     const std::size_t cols = std::size_t(args.heads) * args.head_dim;
     value.emplace(testing::random_floats(area * cols, 1), dtype);
     out.emplace(args.queries * cols, dtype);
     reference = testing::random_floats(std::size_t(args.queries) * 4, 2, 0.5f, 0.2f);
-    samples = std::size_t(args.queries) * args.heads * args.levels * args.points;
+    samples = std::size_t(args.queries) * args.heads * args.head_samples();
     offset_logits = testing::random_floats(samples * 3, 3);
     args.value = value->data();
     args.out = out->data();

@@ -5,6 +5,8 @@
 #include "kernels/cpu/thread_pool.h"
 #include "kernels/depth_to_space.h"
 #include "kernels/grid_resize.h"
+#include "kernels/map_resize.h"
+#include "kernels/pooling.h"
 #include "kernels/sine_embedding.h"
 #include "tests/support/buffers.h"
 
@@ -76,6 +78,49 @@ BENCHMARK(bench_depth_to_space)
     ->ArgNames({"threads"})
     ->Arg(1)
     ->Arg(2)
+    ->UseRealTime()
+    ->Unit(benchmark::kMicrosecond);
+
+// ResNet's 3 x 3 maximum over a stem of 320 x 320 x 64. Bytes are those read and written.
+void bench_pooling(benchmark::State& state) {
+  const DType dtype = state.range(0) ? DType::bf16 : DType::f32;
+  const int side = 320, channels = 64;
+  const PoolingWindow window{.height = 3, .width = 3, .stride = 2, .padding = 1};
+  const auto count = static_cast<std::size_t>(side * side * channels);
+  testing::GuardedBuffer x(testing::random_floats(count, 1), dtype), y(count / 4, dtype);
+  const ThreadPool pool(2);
+  for (auto _ : state) {
+    cpu::pooling({x.data(), y.data(), 1, side, side, channels, window, Pooling::max, channels, channels, dtype}, pool);
+  }
+  state.SetBytesProcessed(state.iterations() * static_cast<std::int64_t>(count * 5 / 4 * size_of(dtype)));
+}
+BENCHMARK(bench_pooling)
+    ->Name("pooling")
+    ->ArgNames({"bf16"})
+    ->Arg(0)
+    ->Arg(1)
+    ->UseRealTime()
+    ->Unit(benchmark::kMicrosecond);
+
+// 40 x 40 x 256 to 80 x 80, into one half of 512 channels. Arguments: bf16, bilinear.
+void bench_map_resize(benchmark::State& state) {
+  const DType dtype = state.range(0) ? DType::bf16 : DType::f32;
+  const auto interpolation = state.range(1) ? MapInterpolation::bilinear : MapInterpolation::nearest;
+  const int side = 40, channels = 256;
+  const auto count = static_cast<std::size_t>(side * side * channels);
+  testing::GuardedBuffer x(testing::random_floats(count, 1), dtype), y(8 * count, dtype);
+  const ThreadPool pool(2);
+  for (auto _ : state) {
+    cpu::map_resize(
+        {x.data(), y.data(), 1, side, side, 2 * side, 2 * side, channels, interpolation, channels, 2 * channels, dtype},
+        pool);
+  }
+  state.SetBytesProcessed(state.iterations() * static_cast<std::int64_t>(count * 5 * size_of(dtype)));
+}
+BENCHMARK(bench_map_resize)
+    ->Name("map_resize")
+    ->ArgNames({"bf16", "bilinear"})
+    ->ArgsProduct({{0, 1}, {0, 1}})
     ->UseRealTime()
     ->Unit(benchmark::kMicrosecond);
 

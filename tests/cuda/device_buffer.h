@@ -3,6 +3,7 @@
 #include <cuda_fp16.h>
 #include <cuda_runtime_api.h>
 
+#include <bit>
 #include <cstddef>
 #include <cstdint>
 #include <cstring>
@@ -95,6 +96,35 @@ class DeviceBuffer {
   DType dtype_;
   std::size_t bytes_;
   void* memory_ = nullptr;
+};
+
+// Integers, bytes or structs, between guard zones too; full of 0xff bytes unless values are given.
+template <typename T>
+class DeviceArray {
+ public:
+  explicit DeviceArray(std::size_t count) : count_(count), storage_(words(count), DType::f32) {}
+  explicit DeviceArray(const std::vector<T>& values) : DeviceArray(values.size()) {
+    check_cuda(cudaMemcpy(data(), values.data(), values.size() * sizeof(T), cudaMemcpyHostToDevice), "cudaMemcpy");
+  }
+
+  T* data() const { return static_cast<T*>(storage_.data()); }
+  // Once the device has finished. Throws what a kernel failed with.
+  std::vector<T> values() const {
+    check_cuda(cudaDeviceSynchronize(), "cudaDeviceSynchronize");
+    std::vector<T> values(count_);
+    check_cuda(cudaMemcpy(values.data(), data(), count_ * sizeof(T), cudaMemcpyDeviceToHost), "cudaMemcpy");
+    return values;
+  }
+  bool is_guard_intact() const { return storage_.is_guard_intact(); }
+
+ private:
+  // 0xff in every byte is a NaN, which is how a buffer is poisoned.
+  static std::vector<float> words(std::size_t count) {
+    return std::vector<float>((count * sizeof(T) + sizeof(float) - 1) / sizeof(float), std::bit_cast<float>(~0u));
+  }
+
+  std::size_t count_;
+  DeviceBuffer storage_;
 };
 
 }  // namespace vistazo::testing

@@ -198,6 +198,31 @@ TEST_CASE("sizes may change between calls, and scratch grows with the batch") {
   }
 }
 
+TEST_CASE("a profile holds every operation of a pass, and times are those of work") {
+  const Detector detector = Detector::with_random_weights(kConfig, cpu_options());
+  const int side = 4 * detector.info().height_multiple;
+  const Cost cost = detector.cost(2, side, side);
+  double flops = 0, bytes = 0;
+  for (const OperationTime& operation : detector.profile_forward(2, side, side)) {
+    CAPTURE(operation.name);
+    CHECK(operation.milliseconds > 0);
+    flops += operation.count * operation.flops;
+    bytes += operation.count * operation.bytes;
+  }
+  CHECK(flops == doctest::Approx(cost.flops));
+  CHECK(bytes == doctest::Approx(cost.bytes));
+  const std::vector<double> passes = detector.time_forward(2, side, side, 3);
+  REQUIRE(passes.size() == 3);
+  for (const double milliseconds : passes) CHECK(milliseconds > 0);
+
+  const Picture wide(50, 40, 1), high(40, 50, 2);
+  const StageTimes stages = detector.time_stages(std::vector<Image>{wide.view(), high.view()});
+  CHECK(stages.prepare_ms > 0);
+  CHECK(stages.model_ms > stages.prepare_ms);
+  CHECK(stages.finish_ms > 0);
+  CHECK_THROWS_AS(detector.time_stages({}), Error);
+}
+
 TEST_CASE("wrong arguments are refused before any work") {
   const Detector detector = Detector::with_random_weights(kConfig, cpu_options());
   const Picture picture(8, 8, 1);
@@ -212,6 +237,9 @@ TEST_CASE("wrong arguments are refused before any work") {
   Options options = cpu_options();
   options.max_batch = 0;
   CHECK_THROWS_WITH(Detector::with_random_weights(kConfig, options), "Options: max_batch is 0; 1 or more is wanted");
+  options = cpu_options();
+  options.gpu = -1;
+  CHECK_THROWS_WITH(Detector::with_random_weights(kConfig, options), "Options: gpu is -1; an index, from 0, is wanted");
   options = cpu_options();
   options.cpu_threads = -1;
   CHECK_THROWS_AS(Detector::with_random_weights(kConfig, options), Error);

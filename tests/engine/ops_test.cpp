@@ -63,6 +63,40 @@ TEST_CASE("the cost backend counts what the formulas say and runs nothing") {
   CHECK(ops.cost().peak_scratch_bytes > 0);
 }
 
+TEST_CASE("a convolution reads and writes slices of channels, and adds to what is there") {
+  const auto backend = make_cpu_backend(Precision::f32, 1);
+  const auto ops = backend->make_ops(1 << 20);
+  const std::vector<float> weight{1.0f, 10.0f};
+  const Convolution sum = backend->weights().convolution(weight, {}, {2, 1, 1, 1});
+  const Tensor x = ops->empty({1, 2, 1, 3}, DType::f32), y = ops->empty({1, 2, 1, 2}, DType::f32);
+  ops->upload(std::vector<float>{1, 2, 3, 4, 5, 6}, x);
+  ops->upload(std::vector<float>{100, 200, 300, -900}, y);
+  ops->convolution_into(x.columns(1, 3), sum, y.columns(1, 2),
+                        {.activation = Activation::relu, .accumulate = true, .post_scale = 2, .post_bias = 1});
+  std::vector<float> result(4);
+  ops->download(y, result);
+  CHECK(result == std::vector<float>{100, 2 * (200 + 2 + 30) + 1, 300, 1});
+  CHECK_THROWS_AS(ops->convolution_into(x.columns(1, 3), sum, y), Error);
+  CHECK_THROWS_AS(ops->convolution(x.columns(1, 3), sum, {.accumulate = true}), Error);
+}
+
+TEST_CASE("pixels to channels last, pooled, resized into a slice") {
+  const auto backend = make_cpu_backend(Precision::f32, 1);
+  const auto ops = backend->make_ops(1 << 20);
+  const Tensor pixels = ops->empty({1, 2, 2, 2}, DType::f32), y = ops->empty({1, 2, 2, 3}, DType::f32);
+  ops->upload(std::vector<float>{1, 2, 3, 4, 10, 20, 30, 40}, pixels);
+  ops->upload(std::vector<float>(12), y);
+  const Tensor map = ops->channels_last(pixels);
+  CHECK(map.shape == Shape({1, 2, 2, 2}));
+  const Tensor largest = ops->pooling(map, Pooling::max, {.height = 2, .width = 2, .stride = 2});
+  ops->resize_into(largest, MapInterpolation::nearest, y.columns(1, 3));
+  std::vector<float> result(12);
+  ops->download(y, result);
+  CHECK(result == std::vector<float>{0, 4, 40, 0, 4, 40, 0, 4, 40, 0, 4, 40});
+  CHECK_THROWS_AS(ops->pooling(map, Pooling::max, {.height = 3, .width = 1}), Error);
+  CHECK_THROWS_AS(ops->resize_into(largest, MapInterpolation::nearest, y), Error);
+}
+
 TEST_CASE("shapes that do not go together are refused with what was found") {
   const auto backend = make_cpu_backend(Precision::f32, 1);
   const auto ops = backend->make_ops(1 << 20);

@@ -53,6 +53,9 @@ TEST_CASE("proposal_scores") {
         cpu::proposal_scores({logits.data(), proposals.data(), scores.as<float>(), batch, rows, classes}, pool);
         CHECK(scores.is_guard_intact());
         CHECK(scores.floats() == reference::proposal_scores(logits, proposals, batch, rows, classes));
+        cpu::proposal_scores({logits.data(), nullptr, scores.as<float>(), batch, rows, classes}, pool);
+        const std::vector<float> all_valid(proposals.size(), 1.0f);
+        CHECK(scores.floats() == reference::proposal_scores(logits, all_valid, batch, rows, classes));
       }
     }
   });

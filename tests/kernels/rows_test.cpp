@@ -18,7 +18,8 @@ using testing::for_each_simd_target;
 using testing::GuardedBuffer;
 using testing::random_floats;
 
-const WindowGrid kGrids[] = {{1, 1, 1, 0}, {3, 5, 1, 1}, {6, 4, 2, 1}, {6, 9, 3, 5}, {4, 4, 4, 0}, {16, 12, 4, 1}};
+const WindowGrid kGrids[] = {{1, 1, 1, 0}, {3, 37, 1, 0}, {3, 5, 1, 1},  {6, 4, 2, 1},
+                             {6, 9, 3, 5}, {4, 4, 4, 0},  {16, 12, 4, 1}};
 
 // Copies must be exact, a conversion to bf16 correctly rounded: every comparison below is bit for bit.
 TEST_CASE("patches") {

@@ -8,11 +8,13 @@
 namespace vistazo::reference {
 
 // x (batch, height, width, in_channels), weight (out, in / groups, kernel_height, kernel_width), bias (out) or empty.
-// Real: double, or float as the plain loop that a kernel's error is compared with.
+// y_before: what is added before the activation, or empty. Real: double, or float as the plain loop that a kernel's
+// error is compared with.
 template <typename Real>
 std::vector<Real> convolution(const std::vector<float>& x, const std::vector<float>& weight,
                               const std::vector<float>& bias, const ConvolutionShape& s, int batch, int height,
-                              int width, Activation activation) {
+                              int width, Activation activation, const std::vector<float>& y_before = {},
+                              float post_scale = 1, float post_bias = 0) {
   const int group_in = s.in_channels / s.groups, group_out = s.out_channels / s.groups;
   const auto at = [](int i) { return static_cast<std::size_t>(i); };
   std::vector<Real> y;
@@ -33,7 +35,8 @@ std::vector<Real> convolution(const std::vector<float>& x, const std::vector<flo
             }
           }
           if (!bias.empty()) sum += bias[at(o)];
-          y.push_back(activate(sum, activation));
+          if (!y_before.empty()) sum += y_before[y.size()];
+          y.push_back(activate(sum, activation) * post_scale + post_bias);
         }
       }
     }

@@ -71,7 +71,7 @@ TEST_CASE("read_json: files that cannot be read") {
 
 TEST_CASE("values within their bounds are returned") {
   const ConfigReader c = config(
-      R"({"i":7,"f":1e-6,"b":true,"s":"héllo","l":[1,2,3],"d":[0.5,1],"w":["a","b"],"o":{"p":{"q":-3}},"n":null,"e":[]})");
+      R"({"i":7,"f":1e-6,"b":true,"s":"héllo","l":[1,2,3],"d":[0.5,1],"w":["a","b"],"o":{"p":{"q":-3}},"n":null,"e":[],"t":[true,false]})");
   CHECK(c.integer("i", 7, 7) == 7);
   CHECK(c.number("f", 0, 1) == 1e-6);
   CHECK(c.number("i", 0, 10) == 7.0);
@@ -81,6 +81,7 @@ TEST_CASE("values within their bounds are returned") {
   CHECK(c.integers("l", 1, 3) == std::vector<int>{1, 2, 3});
   CHECK(c.integers("e", 1, 3).empty());
   CHECK(c.numbers("d", 0, 1) == std::vector<double>{0.5, 1.0});
+  CHECK(c.booleans("t") == std::vector<bool>{true, false});
   CHECK(c.strings("w") == std::vector<std::string>{"a", "b"});
   CHECK(c.child("o").child("p").integer("q", -3, 0) == -3);
   CHECK(c.child("o").child("p").path_of("q") == "o.p.q");
@@ -103,6 +104,7 @@ TEST_CASE("fallbacks stand in for absent keys and null, never for a wrong value"
     CHECK(c.one_of(key, {"a"}, "b") == "b");
     CHECK(c.integers(key, 0, 1, {5}) == std::vector<int>{5});
     CHECK(c.numbers(key, 0, 1, {5.0}) == std::vector<double>{5.0});
+    CHECK(c.booleans(key, {true}) == std::vector<bool>{true});
     CHECK(c.strings(key, {"z"}) == std::vector<std::string>{"z"});
     CHECK(c.labels(key).empty());
   }
@@ -110,6 +112,7 @@ TEST_CASE("fallbacks stand in for absent keys and null, never for a wrong value"
   CHECK_FALSE(refusal([&] { c.number("x", 1, 2, 1); }).empty());
   CHECK_FALSE(refusal([&] { c.boolean("x", true); }).empty());
   CHECK_FALSE(refusal([&] { c.integers("x", 0, 1, {}); }).empty());
+  CHECK_FALSE(refusal([&] { c.booleans("x", {}); }).empty());
   CHECK_FALSE(refusal([&] { c.labels("x"); }).empty());
 }
 

@@ -5,6 +5,7 @@
 #include <utility>
 
 #include "kernels/attention.h"
+#include "kernels/base/check_cuda.h"
 #include "kernels/base/error.h"
 #include "kernels/cuda/attention/tiles.h"
 
@@ -47,9 +48,16 @@ RowCopy choose_copy(const AttentionOperand& x, int dim, const AttentionArgs& arg
   return are_words && holds_words(dim, args.dtype) ? RowCopy::bytes4 : RowCopy::elements;
 }
 
+int attribute(cudaDeviceAttr which) {
+  int device = 0, value = 0;
+  check_cuda(cudaGetDevice(&device), "cudaGetDevice");
+  check_cuda(cudaDeviceGetAttribute(&value, which, device), "cudaDeviceGetAttribute");
+  return value;
+}
+
 }  // namespace
 
-void attention(const AttentionArgs& args, CudaStream stream) {
+AttentionLaunch make_attention_launch(const AttentionArgs& args) {
   check(args);
   constexpr float kLog2E = 1.44269504088896340736f;
   AttentionLaunch launch{};
@@ -62,7 +70,31 @@ void attention(const AttentionArgs& args, CudaStream stream) {
   launch.are_pairs_stored =
       holds_words(args.value_dim, args.dtype) &&
       are_rows_aligned(args.out, args.out_batch_stride, args.out_row_stride, args.value_dim, args, 4);
-  args.dtype == DType::f32 ? attention_f32(launch, stream) : attention_sm80(launch, stream);
+  return launch;
+}
+
+bool suits_sm90(const AttentionLaunch& launch) {
+  const AttentionArgs& args = launch.args;
+  return args.dtype != DType::f32 && !launch.is_q_negated && args.head_dim % 8 == 0 && args.value_dim % 8 == 0 &&
+         launch.q_copy == RowCopy::bytes16 && launch.k_copy == RowCopy::bytes16 && launch.v_copy == RowCopy::bytes16 &&
+         are_rows_aligned(args.out, args.out_batch_stride, args.out_row_stride, args.value_dim, args, 16);
+}
+
+void attention(const AttentionArgs& args, CudaStream stream, AttentionPath path) {
+  const AttentionLaunch launch = make_attention_launch(args);
+  if (args.dtype == DType::f32) return attention_f32(launch, stream);
+  // Code for 9.0a runs on no other capability.
+  const bool is_hopper = path != AttentionPath::sm80 && attribute(cudaDevAttrComputeCapabilityMajor) == 9;
+  if (is_hopper && suits_sm90(launch)) {
+    return attention_sm90(launch, choose_sm90(args, attribute(cudaDevAttrMultiProcessorCount)), stream);
+  }
+  if (path == AttentionPath::sm90) {
+    fail(Error::Code::unsupported,
+         "attention: path sm90 needs compute capability 9.0, a scale that is not negative, dimensions that are "
+         "multiples "
+         "of 8 and rows at multiples of 16 bytes");
+  }
+  attention_sm80(launch, stream);
 }
 
 }  // namespace vistazo::cuda

@@ -24,7 +24,23 @@ struct AttentionLaunch {
   bool are_pairs_stored;  // out rows start at multiples of 4 bytes and hold a multiple of 4 bytes
 };
 
+// How sm90.cu divides the work. Row and key groups are 1 and 1, 2 and 1, 3 and 1, 2 and 2 or 1 and 4; above dimension
+// 64 always 2 and 1, without a split.
+struct Sm90Choice {
+  int row_groups;  // of 64 queries, of a block
+  int key_groups;  // into which a block divides its keys
+  int split;       // blocks that divide the keys of the same queries, 1 to 8
+  int multiprocessors;
+};
+
+// Checks the arguments and finds how operands may be read. Throws Error{unsupported}.
+AttentionLaunch make_attention_launch(const AttentionArgs& args);
+// Whether sm90.cu can run it: 16-bit elements, every row at a multiple of 16 bytes, dimensions multiples of 8.
+bool suits_sm90(const AttentionLaunch& launch);
+Sm90Choice choose_sm90(const AttentionArgs& args, int multiprocessors);
+
 // The kernels, one per architecture and arithmetic. `launch.query_tiles` is theirs to fill in.
+void attention_sm90(const AttentionLaunch& launch, const Sm90Choice& choice, CudaStream stream);  // f16, bf16: wgmma
 void attention_sm80(AttentionLaunch launch, CudaStream stream);  // f16, bf16: tensor cores
 void attention_f32(AttentionLaunch launch, CudaStream stream);   // f32: no TF32
 

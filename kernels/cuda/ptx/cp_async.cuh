@@ -23,6 +23,15 @@ __device__ inline void cp_async_ca_4(void* shared, const void* global, int bytes
                : "memory");
 }
 
+// Copies since the last call form a group; cp_async_wait_group<n>() waits until all groups but the last n are complete.
+__device__ inline void cp_async_commit_group() {
+  asm volatile("cp.async.commit_group;" ::: "memory");
+}
+template <int kPending>
+__device__ inline void cp_async_wait_group() {
+  asm volatile("cp.async.wait_group %0;" ::"n"(kPending) : "memory");
+}
+
 __device__ inline void cp_async_wait_all() {
   asm volatile("cp.async.wait_all;" ::: "memory");
 }

@@ -1,67 +1,124 @@
 #!/usr/bin/env python3
-"""PyTorch's scaled_dot_product_attention on the shapes of tests/gpu/attention_bench.cpp, timed alike: a CUDA graph of
-many calls that rotate among sets of random inputs, replayed; the median of one call, the better of two runs.
+"""Our attention beside PyTorch's scaled_dot_product_attention (FlashAttention-2 and cuDNN), alternating in one run.
 
-    bench_sdpa.py       prints a Markdown table; needs torch and a GPU
+A contender is a CUDA graph of calls that rotate among sets of random inputs, (B, N, H, D) in memory as the projections
+of a transformer leave them. Contenders take turns for --rounds rounds; a figure is the median of the rounds, the ratio
+that of the better peer's time to ours, with its range over the rounds. Results are compared before they are timed.
+
+    bench_sdpa.py --library libvistazo_attention.so [--rounds 9] [--f16]      needs torch and a GPU; a Markdown table
+tests/gpu/build.sh makes the library.
 """
 
+import argparse
+import ctypes
 import statistics
 
 import torch
 import torch.nn.functional as F
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
-SHAPES = [(1, 6, 580, 64), (16, 6, 1940, 64), (1, 12, 16384, 64), (1, 8, 300, 32)]
+SHAPES = [  # name, batch entries (images x windows), heads, tokens, dimension
+    ("rfdetr-n window b1", 4, 6, 145, 64), ("rfdetr-n window b16", 64, 6, 145, 64), ("rfdetr-n full b1", 1, 6, 580, 64),
+    ("rfdetr-n full b16", 16, 6, 580, 64), ("rfdetr-m window b1", 4, 6, 325, 64), ("rfdetr-m full b1", 1, 6, 1300, 64),
+    ("rfdetr-l window b1", 4, 6, 485, 64), ("rfdetr-l window b16", 64, 6, 485, 64), ("rfdetr-l full b1", 1, 6, 1940, 64),
+    ("rfdetr-l full b16", 16, 6, 1940, 64), ("deimv2-x trunk b1", 1, 6, 1605, 64),
+    ("deimv2-x trunk b16", 16, 6, 1605, 64), ("yolos-tiny b1", 1, 3, 4301, 64), ("yolos-base b1", 1, 12, 4301, 64),
+    ("yolos-base b8", 8, 12, 4301, 64), ("aifi b1", 1, 8, 400, 32), ("aifi b32", 32, 8, 400, 32),
+    ("decoder self b1", 1, 8, 300, 32), ("decoder self b32", 32, 8, 300, 32), ("16k d64", 1, 12, 16384, 64),
+    ("16k d32", 1, 8, 16384, 32), ("16k d128", 1, 16, 16384, 128), ("4096px d64", 1, 6, 65536, 64),
+]  # fmt: skip
 SETS = 4
 
 
-def median_ms(graph, repeats):
-    times = []
-    for _ in range(repeats):
-        begin, end = torch.cuda.Event(enable_timing=True), torch.cuda.Event(enable_timing=True)
-        begin.record()
-        graph.replay()
-        end.record()
-        end.synchronize()
-        times.append(begin.elapsed_time(end))
-    return statistics.median(times)
+def capture(call, sets, calls):
+    """A graph of `calls` calls, warmed up."""
+    stream = torch.cuda.Stream()
+    with torch.cuda.stream(stream):
+        for operands in sets:
+            call(*operands)
+    torch.cuda.synchronize()
+    graph = torch.cuda.CUDAGraph()
+    with torch.cuda.graph(graph):
+        for i in range(calls):
+            call(*sets[i % len(sets)])
+    graph.replay()
+    torch.cuda.synchronize()
+    return graph
 
 
-def seconds_of(shape, dtype, backend):
+def microseconds(graph, calls):
+    begin, end = torch.cuda.Event(enable_timing=True), torch.cuda.Event(enable_timing=True)
+    begin.record()
+    graph.replay()
+    end.record()
+    end.synchronize()
+    return begin.elapsed_time(end) * 1e3 / calls
+
+
+def contenders(library, dtype, shape):
+    """Functions of q, k, v in (B, N, H, D) that return the output, by name."""
+    batch, heads, tokens, dim = shape
+
+    def ours(q, k, v):
+        out = torch.empty_like(q)
+        stream = ctypes.c_void_p(torch.cuda.current_stream().cuda_stream)
+        pointers = [ctypes.c_void_p(x.data_ptr()) for x in (q, k, v, out)]
+        if library.vistazo_attention(*pointers, batch, tokens, heads, dim, int(dtype == torch.float16), stream):
+            raise RuntimeError("vistazo_attention failed")
+        return out
+
+    def peer(backend):
+        def call(q, k, v):
+            with sdpa_kernel(backend):
+                return F.scaled_dot_product_attention(*(x.transpose(1, 2) for x in (q, k, v))).transpose(1, 2)
+
+        return call
+
+    return {"ours": ours, "fa2": peer(SDPBackend.FLASH_ATTENTION), "cudnn": peer(SDPBackend.CUDNN_ATTENTION)}
+
+
+def bench(name, shape, dtype, library, rounds):
     batch, heads, tokens, dim = shape
     flops = 4 * batch * heads * tokens * tokens * dim
-    calls = 4 if flops > 5e10 else 40
-    # (B, N, H, D) in memory, as the projections of a transformer leave them.
+    calls = max(1, min(64, int(1e12 / flops)))
     sets = [
-        [torch.randn(batch, tokens, heads, dim, device="cuda", dtype=dtype).transpose(1, 2) for _ in range(3)]
-        for _ in range(SETS)
+        [torch.randn(batch, tokens, heads, dim, device="cuda", dtype=dtype) for _ in range(3)]
+        for _ in range(min(SETS, calls))
     ]
-    with sdpa_kernel(backend):
-        stream = torch.cuda.Stream()
-        with torch.cuda.stream(stream):
-            for operands in sets:
-                F.scaled_dot_product_attention(*operands)
-        torch.cuda.synchronize()
-        graph = torch.cuda.CUDAGraph()
-        with torch.cuda.graph(graph):
-            for i in range(calls):
-                F.scaled_dot_product_attention(*sets[i % SETS])
-    median_ms(graph, 3)
-    return min(median_ms(graph, 21), median_ms(graph, 21)) / calls * 1e-3, flops
+    functions = contenders(library, dtype, shape)
+    outputs = {label: call(*sets[0]).float() for label, call in functions.items()}
+    difference = float((outputs["ours"] - outputs["cudnn"]).norm() / outputs["cudnn"].norm())
+    between_peers = float((outputs["fa2"] - outputs["cudnn"]).norm() / outputs["cudnn"].norm())
+    if not difference < 2 * between_peers + 1e-3:
+        raise RuntimeError(f"{name}: ours differs from cuDNN by {difference}, FlashAttention-2 by {between_peers}")
+    del outputs
+    graphs = {label: capture(call, sets, calls) for label, call in functions.items()}
+    times = {label: [] for label in graphs}
+    for _ in range(rounds):
+        for label, graph in graphs.items():
+            times[label].append(microseconds(graph, calls))
+    us = {label: statistics.median(values) for label, values in times.items()}
+    best = min("fa2", "cudnn", key=us.get)
+    ratios = [theirs / ours for theirs, ours in zip(times[best], times["ours"])]
+    print(
+        f"| {name} | {', '.join(map(str, shape))} | {us['ours']:.1f} | {flops / us['ours'] * 1e-6:.0f} | {us['fa2']:.1f} "
+        f"| {us['cudnn']:.1f} | {us[best] / us['ours']:.2f} | {min(ratios):.2f} to {max(ratios):.2f} |",
+        flush=True,
+    )
 
 
 def main():
-    print(f"torch {torch.__version__}, {torch.cuda.get_device_name()}")
-    print("| batch, heads, tokens, dim | dtype | backend | us | TFLOP/s |\n|---|---|---|---|---|")
-    for shape in SHAPES:
-        for name, backend in [("flash", SDPBackend.FLASH_ATTENTION), ("cudnn", SDPBackend.CUDNN_ATTENTION)]:
-            label = ", ".join(map(str, shape))
-            try:
-                seconds, flops = seconds_of(shape, torch.bfloat16, backend)
-            except RuntimeError as error:
-                print(f"| {label} | bf16 | {name} | failed: {str(error).splitlines()[0]} | |")
-                continue
-            print(f"| {label} | bf16 | {name} | {seconds * 1e6:.1f} | {flops / seconds * 1e-12:.1f} |", flush=True)
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--library", required=True)
+    parser.add_argument("--rounds", type=int, default=9)
+    parser.add_argument("--f16", action="store_true")
+    args = parser.parse_args()
+    library = ctypes.CDLL(args.library)
+    print(f"torch {torch.__version__}, cuDNN {torch.backends.cudnn.version()}, {torch.cuda.get_device_name()}")
+    print("| shape | batch, heads, tokens, dim | ours, us | TFLOP/s | FA2, us | cuDNN, us | ratio | over the rounds |")
+    print("|---|---|---|---|---|---|---|---|")
+    for name, *shape in SHAPES:
+        bench(name, shape, torch.float16 if args.f16 else torch.bfloat16, library, args.rounds)
 
 
 if __name__ == "__main__":

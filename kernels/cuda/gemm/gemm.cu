@@ -1,0 +1,52 @@
+// Chooses the kernel of a product.
+#include <cuda_runtime_api.h>
+
+#include "kernels/base/check_cuda.h"
+#include "kernels/base/error.h"
+#include "kernels/cuda/gemm/gemm.h"
+
+namespace vistazo::cuda {
+
+namespace {
+
+// Code for 9.0a runs on no other device.
+bool is_sm90() {
+  thread_local int known_device = -1, capability = 0;
+  int device = 0;
+  check_cuda(cudaGetDevice(&device), "cudaGetDevice");
+  if (device != known_device) {
+    int major = 0, minor = 0;
+    check_cuda(cudaDeviceGetAttribute(&major, cudaDevAttrComputeCapabilityMajor, device), "cudaDeviceGetAttribute");
+    check_cuda(cudaDeviceGetAttribute(&minor, cudaDevAttrComputeCapabilityMinor, device), "cudaDeviceGetAttribute");
+    capability = 10 * major + minor;
+    known_device = device;
+  }
+  return capability == 90;
+}
+
+GemmPath choose(const Gemm& gemm) {
+  if (gemm.dtype == DType::f32) return GemmPath::simt;
+  return can_run_sm90(gemm) && is_sm90() ? GemmPath::sm90 : GemmPath::sm80;
+}
+
+}  // namespace
+
+void gemm(const char* name, const Gemm& gemm, const MatmulContext& context) {
+  if (gemm.rows == 0) return;
+  const bool is_narrow = gemm.dtype == DType::f16 || gemm.dtype == DType::bf16;
+  switch (context.path == GemmPath::automatic ? choose(gemm) : context.path) {
+    case GemmPath::automatic:
+    case GemmPath::simt:
+      return gemm_simt(name, gemm, context.stream);
+    case GemmPath::sm80:
+      if (is_narrow) return gemm_sm80(name, gemm, context.stream);
+      break;
+    case GemmPath::sm90:
+      if (can_run_sm90(gemm) && is_sm90()) return gemm_sm90(name, gemm, context.tile, context.stream);
+      break;
+  }
+  fail(Error::Code::unsupported, "{}: the forced kernel cannot multiply these {} operands on this device", name,
+       name_of(gemm.dtype));
+}
+
+}  // namespace vistazo::cuda

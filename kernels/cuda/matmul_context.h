@@ -1,0 +1,32 @@
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+
+#include "kernels/base/stream.h"
+
+namespace vistazo::cuda {
+
+// Which kernel runs a product. Tests and benches force one; it must suit the device and the operands.
+enum class GemmPath : std::uint8_t {
+  automatic,
+  simt,  // any dtype, alignment and device; f32 always takes it, so that no product is rounded to TF32
+  sm80,  // f16, bf16: mma.sync
+  sm90,  // f16, bf16 on compute capability 9.0: wgmma
+};
+
+// What products and convolutions on a stream need beside their operands. The caller's: several streams share packed
+// weights, each with a context of its own. Runs allocate nothing, do not wait for the device and can be captured.
+struct MatmulContext {
+  CudaStream stream = nullptr;
+  void* workspace = nullptr;  // device memory at a multiple of 256 bytes, kMatmulWorkspaceBytes; free between runs
+  std::size_t workspace_bytes = 0;  // 0: products whose sums would be divided among blocks through it run undivided
+  GemmPath path = GemmPath::automatic;
+  int tile = -1;  // sm90: forces one of its kSm90Tiles tile shapes, for tests and benches
+};
+
+inline constexpr int kSm90Tiles = 10;
+
+inline constexpr std::size_t kMatmulWorkspaceBytes = std::size_t{16} << 20;
+
+}  // namespace vistazo::cuda

@@ -1,0 +1,58 @@
+#pragma once
+
+#include <cuda_runtime_api.h>
+#include <doctest/doctest.h>
+
+#include <algorithm>
+#include <cmath>
+#include <cstddef>
+#include <vector>
+
+#include "kernels/base/dtype.h"
+#include "kernels/cuda/device_memory.h"
+#include "kernels/cuda/matmul_context.h"
+#include "tests/support/buffers.h"
+
+// What the tests of products on the device share.
+namespace vistazo::testing {
+
+using GemmContext = cuda::MatmulContext;
+
+// Calls body(context, dtype) for every kernel that this device has and every dtype that the kernel takes.
+template <typename Body>
+void for_each_gemm_path(Body&& body) {
+  const cuda::DeviceMemory workspace(cuda::kMatmulWorkspaceBytes);
+  GemmContext context{nullptr, workspace.data(), workspace.bytes(), cuda::GemmPath::automatic};
+  for (const DType dtype : {DType::f32, DType::f16, DType::bf16}) body(context, dtype);
+  context.path = cuda::GemmPath::sm80;
+  body(context, DType::f16);
+  context.path = cuda::GemmPath::simt;
+  body(context, DType::bf16);
+}
+
+// The same for every tile shape of sm90, where the device has it.
+template <typename Body>
+void for_each_sm90_tile(Body&& body) {
+  int major = 0, minor = 0;
+  check_cuda(cudaDeviceGetAttribute(&major, cudaDevAttrComputeCapabilityMajor, 0), "cudaDeviceGetAttribute");
+  check_cuda(cudaDeviceGetAttribute(&minor, cudaDevAttrComputeCapabilityMinor, 0), "cudaDeviceGetAttribute");
+  if (major != 9 || minor != 0) {
+    MESSAGE("not tested: this device has no wgmma");
+    return;
+  }
+  GemmContext context{.path = cuda::GemmPath::sm90};
+  for (context.tile = 0; context.tile < cuda::kSm90Tiles; ++context.tile) {
+    body(context, context.tile % 2 == 0 ? DType::bf16 : DType::f16);
+  }
+}
+
+// Twice the error of the plain f32 loop, the rounding of the output, and 1e-6 for erff and expf near their largest
+// value.
+inline double gemm_tolerance(const std::vector<float>& plain, const std::vector<double>& expected, DType y_dtype) {
+  double largest = 1.0;
+  for (const double v : expected) largest = std::max(largest, std::abs(v));
+  const double rounding = y_dtype == DType::f32 ? 0x1p-22 : y_dtype == DType::f16 ? 0x1p-11 : 0x1p-8;
+  return 2 * max_difference(plain, expected) + largest * (rounding + 1e-6);
+}
+
+}  // namespace vistazo::testing
