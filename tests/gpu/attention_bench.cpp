@@ -154,20 +154,19 @@ void bench_choices(const Shape& s, const Pool& pool) {
     times.emplace_back(microseconds(s, DType::bf16, pool, run, s.flops() > 1e12 ? 2 : 5), name);
   };
   time("sm80", [](const auto& args, CudaStream stream) { cuda::attention(args, stream, cuda::AttentionPath::sm80); });
-  for (const auto& [row_groups, key_groups] :
-       {std::pair{1, 1}, std::pair{1, 4}, std::pair{2, 1}, std::pair{2, 2}, std::pair{3, 1}}) {
-    for (const int split : {1, 2}) {
-      if (s.dim > 64 && (split > 1 || row_groups != 2)) continue;
-      const cuda::Sm90Choice choice{row_groups, key_groups, split, multiprocessors};
-      time(fmt::format("{}x{}x{}", row_groups, key_groups, split), [choice](const auto& args, CudaStream stream) {
+  for (const int consumers : {1, 2, 3}) {
+    for (const int split : {1, 2, 3}) {
+      if (s.dim > 64 && (split > 1 || consumers != 2)) continue;
+      const cuda::Sm90Choice choice{consumers, split, multiprocessors};
+      time(fmt::format("{}x{}", consumers, split), [choice](const auto& args, CudaStream stream) {
         cuda::attention_sm90(cuda::make_attention_launch(args), choice, stream);
       });
     }
   }
   std::sort(times.begin(), times.end());
   const cuda::Sm90Choice chosen = cuda::choose_sm90(args_of(s, DType::bf16, pool, 0), multiprocessors);
-  fmt::print("{:20s} {:5.0f} TFLOP/s, chosen {}x{}x{}:", s.name, s.flops() / times[0].first * 1e-6, chosen.row_groups,
-             chosen.key_groups, chosen.split);
+  fmt::print("{:20s} {:5.0f} TFLOP/s, chosen {}x{}:", s.name, s.flops() / times[0].first * 1e-6, chosen.consumers,
+             chosen.split);
   for (const auto& [us, name] : times) fmt::print(" {} {:.1f}", name, us);
   fmt::print("\n");
 }
