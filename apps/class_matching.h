@@ -16,7 +16,10 @@ struct ClassMatching {
   std::vector<std::string> unmatched;             // names of categories that the model does not know
 };
 
-// Matched by name, whatever the case. Only where not a single name matches, by id: class k is category k.
+// Matched by name, whatever the case. Where not a single name matches, by number: class k is category k if every id is
+// below the number of classes (COCO's 91 classes), else, with as many classes as categories, the one with the k-th id
+// (COCO's 80). A numbering that all matching names keep to, at least half of them, also decides for the others: for
+// COCO, some models say "sofa" and "tvmonitor".
 ClassMatching match_classes(std::span<const std::string> class_names, std::span<const CocoCategory> categories);
 
 }  // namespace vistazo::apps

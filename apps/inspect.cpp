@@ -40,6 +40,7 @@ std::optional<SizedCost> cost_of(const Detector& detector, const InputSize& aske
 
 Json to_json(const ModelInfo& model, const std::optional<SizedCost>& sized, bool lists_tensors) {
   Json json = {{"model", model.source},
+               {"part", model.part},
                {"family", model.family},
                {"dialect", model.dialect},
                {"architecture", model.architecture},
@@ -83,6 +84,7 @@ void print_model(const ModelInfo& model, const std::optional<SizedCost>& sized) 
   const std::string size =
       model.input_height == 0 ? "that of the image" : fmt::format("{} x {}", model.input_height, model.input_width);
   fmt::print("model         {}\n", model.source);
+  if (!model.part.empty()) fmt::print("weights       {}\n", model.part);
   fmt::print("family        {} ({} tensor names)\n", model.family, model.dialect);
   fmt::print("architecture  {}\n", model.architecture);
   fmt::print("classes       {}\n", class_list(model.class_names));
@@ -123,7 +125,7 @@ int run_inspect(const InspectOptions& options) {
 void add_inspect_command(CLI::App& app, Run& run) {
   const auto options = std::make_shared<InspectOptions>();
   CLI::App* command = app.add_subcommand("inspect", "Show what a model is and what it costs");
-  command->add_option("MODEL", options->model, "Model folder")->required();
+  command->add_option("MODEL", options->model, "Model folder, .safetensors or .pth file")->required();
   command->add_option("--json", options->json, "Write it as JSON; - is standard output")->type_name("FILE");
   add_size_option(*command, options->size);
   command->add_flag("--tensors", options->lists_tensors, "List the tensors of the checkpoint");

@@ -35,6 +35,7 @@ int run_command_line(int argc, char** argv) {
   add_forward_command(app, run);
   add_inspect_command(app, run);
   add_bench_command(app, run);
+  add_convert_command(app, run);
   try {
     app.parse(argc, argv);
   } catch (const CLI::ParseError& e) {

@@ -95,6 +95,13 @@ void add_device_options(CLI::App& command, Options& options) {
       ->capture_default_str();
 }
 
+void add_dtype_option(CLI::App& command, Precision& dtype) {
+  add_choice<Precision>(
+      command, "--dtype", dtype,
+      {{"auto", Precision::automatic}, {"f32", Precision::f32}, {"bf16", Precision::bf16}, {"f16", Precision::f16}},
+      "Type of the tensors in the file; auto keeps what is stored");
+}
+
 void add_detection_options(CLI::App& command, Options& options) {
   command.add_option("--batch", options.max_batch, "Images that run at once")
       ->check(between(1, 4096))

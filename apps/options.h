@@ -19,6 +19,9 @@ std::vector<std::string> read_labels(const std::filesystem::path& path);
 // --device, --gpu, --precision and --threads.
 void add_device_options(CLI::App& command, Options& options);
 
+// --dtype, of tensors in a file.
+void add_dtype_option(CLI::App& command, Precision& dtype);
+
 // --batch, --min-score (with scores of single classes), --classes, --max-detections and --nms; their defaults are what
 // `options` holds.
 void add_detection_options(CLI::App& command, Options& options);

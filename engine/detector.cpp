@@ -26,14 +26,14 @@ namespace vistazo {
 namespace {
 
 // What a pass ends with: PassKey's kinds.
-enum PassKind { kRawOutputs };
+enum PassKind { kRawOutputs, kSelected };
 
 // Everything one call needs to itself. Kept by the detector between calls.
 struct Workspace {
   std::unique_ptr<Ops> ops;
   std::size_t scratch_bytes = 0;
   PostProcessor post_processor;
-  std::vector<float> logits, boxes;
+  std::vector<float> logits, boxes, selected;
   std::vector<Placement> placements;
 };
 
@@ -101,7 +101,11 @@ struct Detector::Impl {
   StageTimes detect_together(std::span<const Image> images, std::span<Detections> results, bool is_timed) const;
   template <typename Work>
   void with_workspace(int batch, int height, int width, Work&& work) const;
-  Ops::PassResults run_pass(Ops& ops, const Tensor& pixels) const;
+  bool selects_on_device(const Ops& ops) const;
+  Ops::PassResults pass(Ops& ops, const Tensor& pixels, PassKind kind) const;
+  Ops::PassResults run_pass(Ops& ops, const Tensor& pixels, PassKind kind) const;
+  void download_selected(Workspace& w, const Tensor& selected, std::span<const Image> images,
+                         std::span<Detections> results) const;
   void download(Workspace& w, const Ops::PassResults& results) const;
   int inputs_alike(std::span<const Image> images, std::size_t begin) const;
   Placement placement_of(const Image& image) const {
@@ -151,6 +155,7 @@ void Detector::Impl::describe(const std::string& source, const WeightReader& rea
   log()->info("{}: {} with {} tensor names, {:.1f} million parameters, {} bytes of packed weights", source, info.family,
               info.dialect, static_cast<double>(info.parameters) * 1e-6, backend->weights().bytes());
   if (!checkpoint) return;
+  info.part = checkpoint->part();
   for (const CheckpointTensor& t : checkpoint->tensors()) info.tensors.push_back({t.name, name_of(t.dtype), t.shape});
 }
 
@@ -173,7 +178,8 @@ Cost Detector::Impl::plan(int batch, int height, int width) const {
   const Backend::Turn turn(*backend);
   const std::unique_ptr<Ops> target = backend->make_ops(0);
   CostOps counter(*target);
-  model->forward(counter, counter.empty({batch, 3, height, width}, DType::f32));
+  pass(counter, counter.empty({batch, 3, height, width}, DType::f32),
+       selects_on_device(counter) ? kSelected : kRawOutputs);
   Cost cost = counter.cost();
   cost.weight_bytes = backend->weights().bytes();
   log()->debug("input {} x 3 x {} x {}: {:.2f} GFLOP, {} bytes of scratch", batch, height, width, cost.flops * 1e-9,
@@ -207,14 +213,36 @@ void Detector::Impl::with_workspace(int batch, int height, int width, Work&& wor
   idle.push_back(std::move(workspace));
 }
 
+bool Detector::Impl::selects_on_device(const Ops& ops) const {
+  return ops.can_select(selection.max_detections) && PostProcessor::only_threshold(selection);
+}
+
+Ops::PassResults Detector::Impl::pass(Ops& ops, const Tensor& pixels, PassKind kind) const {
+  const Model::Outputs outputs = model->forward(ops, pixels);
+  if (kind == kRawOutputs) return {outputs.logits, outputs.boxes};
+  const float threshold = *PostProcessor::only_threshold(selection);
+  return {ops.select_detections(outputs.logits, outputs.boxes, threshold, selection.max_detections), Tensor{}};
+}
+
 // The forward pass; its results stay on the device.
-Ops::PassResults Detector::Impl::run_pass(Ops& ops, const Tensor& pixels) const {
+Ops::PassResults Detector::Impl::run_pass(Ops& ops, const Tensor& pixels, PassKind kind) const {
   const auto size = [&](int axis) { return static_cast<int>(pixels.shape[axis]); };
-  const auto pass = [&]() -> Ops::PassResults {
-    const Model::Outputs outputs = model->forward(ops, pixels);
-    return {outputs.logits, outputs.boxes};
-  };
-  return ops.run_pass({kRawOutputs, size(0), size(2), size(3)}, std::ref(pass));
+  const auto work = [&] { return pass(ops, pixels, kind); };
+  return ops.run_pass({kind, size(0), size(2), size(3)}, std::ref(work));
+}
+
+void Detector::Impl::download_selected(Workspace& w, const Tensor& selected, std::span<const Image> images,
+                                       std::span<Detections> results) const {
+  w.selected.resize(static_cast<std::size_t>(selected.shape.elements()));
+  w.ops->download(selected, w.selected);
+  const auto* candidates = reinterpret_cast<const DetectionCandidate*>(w.selected.data());
+  const auto most = static_cast<std::size_t>(selection.max_detections);
+  const auto* counts = reinterpret_cast<const std::int32_t*>(candidates + images.size() * most);
+  for (std::size_t i = 0; i < images.size(); ++i) {
+    PostProcessor::run_selected(std::span(candidates + i * most, static_cast<std::size_t>(counts[i])),
+                                static_cast<int>(info.class_names.size()), w.placements[i],
+                                {images[i].height, images[i].width}, selection, results[i]);
+  }
 }
 
 void Detector::Impl::download(Workspace& w, const Ops::PassResults& results) const {
@@ -259,8 +287,10 @@ StageTimes Detector::Impl::detect_together(std::span<const Image> images, std::s
       }
     });
     Ops::PassResults outputs;
-    stage(times.model_ms, [&] { outputs = run_pass(*w.ops, pixels); });
+    const PassKind kind = selects_on_device(*w.ops) ? kSelected : kRawOutputs;
+    stage(times.model_ms, [&] { outputs = run_pass(*w.ops, pixels, kind); });
     stage(times.finish_ms, [&] {
+      if (kind == kSelected) return download_selected(w, outputs[0], images, results);
       download(w, outputs);
       const std::size_t logits = w.logits.size() / images.size(), boxes = w.boxes.size() / images.size();
       for (std::size_t i = 0; i < images.size(); ++i) {
@@ -390,7 +420,7 @@ RawOutputs Detector::forward(std::span<const float> pixels, int batch, int heigh
     const auto released = w.ops->scope();
     const Tensor input = w.ops->empty({batch, 3, height, width}, DType::f32);
     w.ops->upload(pixels, input);
-    impl_->download(w, impl_->run_pass(*w.ops, input));
+    impl_->download(w, impl_->run_pass(*w.ops, input, kRawOutputs));
     raw.logits = w.logits;
     raw.boxes = w.boxes;
   });
@@ -415,7 +445,7 @@ std::vector<double> Detector::time_forward(int batch, int height, int width, int
     w.ops->upload(random_pixels(batch, height, width), pixels);
     for (int i = 0; i < runs; ++i) {
       const auto results_released = w.ops->scope();
-      milliseconds.push_back(w.ops->milliseconds_of([&] { impl_->run_pass(*w.ops, pixels); }));
+      milliseconds.push_back(w.ops->milliseconds_of([&] { impl_->run_pass(*w.ops, pixels, kRawOutputs); }));
     }
   });
   return milliseconds;

@@ -13,6 +13,15 @@ std::optional<ConfigReader> read_if_there(const fs::path& path) {
   return read_config(path);
 }
 
+std::unique_ptr<Checkpoint> open_weights_alone(const fs::path& path) {
+  try {
+    return open_checkpoint(path);
+  } catch (const Error& error) {
+    if (std::error_code ignored; error.code != Error::Code::file || !fs::is_directory(path, ignored)) throw;
+    fail(Error::Code::file, "{}; nor has it a config.json: a model's folder has both", error.what());
+  }
+}
+
 }  // namespace
 
 ModelSource open_model(const fs::path& path, std::string_view architecture) {
@@ -24,7 +33,7 @@ ModelSource open_model(const fs::path& path, std::string_view architecture) {
       return {open_checkpoint(path), *std::move(config), read_if_there(folder / "preprocessor_config.json"), ""};
     }
   }
-  std::unique_ptr<Checkpoint> checkpoint = open_checkpoint(path);
+  std::unique_ptr<Checkpoint> checkpoint = open_weights_alone(path);
   Description found = describe_checkpoint(*checkpoint, architecture);
   return {std::move(checkpoint), std::move(found.config), std::move(found.preprocessor), std::move(found.architecture)};
 }

@@ -5,6 +5,7 @@
 #include <optional>
 #include <string>
 #include <string_view>
+#include <vector>
 
 #include "weights/checkpoint.h"
 #include "weights/config_reader.h"
@@ -36,5 +37,11 @@ ModelSource open_model(const std::filesystem::path& path, std::string_view archi
 // Throws Error{argument} for an unknown name, listing the known ones; Error{weights} for a checkpoint of no known
 // family, of a size that nobody published, or that may be several.
 Description describe_checkpoint(const Checkpoint& checkpoint, std::string_view architecture);
+
+// What Hugging Face calls a tensor of the original files of the family that config.json calls `model_type`: several
+// names where it is to be cut into equal parts along its first dimension, none where it is left out; nothing for a
+// tensor, or a family, that is not known by such names. models/registry.cpp knows the families.
+std::optional<std::vector<std::string>> huggingface_names(std::string_view model_type, const Checkpoint& checkpoint,
+                                                          std::string_view name);
 
 }  // namespace vistazo

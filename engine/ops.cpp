@@ -74,10 +74,16 @@ Tensor Ops::linear(const Tensor& x, const Linear& w, Activation activation) {
 }
 
 Tensor Ops::linear_f32(const Tensor& x, const Linear& w) {
-  require(x.cols() == w.in && x.dtype == dtype(), "linear", "an input of the weight's width and the model's dtype", x);
   Tensor y = empty(with_last(x.shape, w.out), DType::f32);
-  run({x.data, y.data, x.rows(), x.row_stride, y.row_stride, y.dtype, Activation::none, false}, w);
+  linear_into(x, w, y);
   return y;
+}
+
+void Ops::linear_into(const Tensor& x, const Linear& w, const Tensor& y) {
+  require(x.cols() == w.in && x.dtype == dtype(), "linear", "an input of the weight's width and the model's dtype", x);
+  require(y.cols() == w.out && y.rows() == x.rows() && (y.dtype == dtype() || y.dtype == DType::f32), "linear",
+          "a result of the weight's width, in f32 or the model's dtype", y);
+  run({x.data, y.data, x.rows(), x.row_stride, y.row_stride, y.dtype, Activation::none, false}, w);
 }
 
 void Ops::linear_add(const Tensor& x, const Linear& w, const Tensor& y) {
@@ -241,7 +247,8 @@ Tensor Ops::attention(const Tensor& q, const Tensor& k, const Tensor& v, int hea
 }
 
 Tensor Ops::deformable_attention(const Tensor& value, std::span<const GridSize> levels, const Tensor& reference,
-                                 const Tensor& offset_logits, int heads, std::span<const int> points) {
+                                 const Tensor& offset_logits, int heads, std::span<const int> points,
+                                 bool takes_nearest) {
   const int level_count = static_cast<int>(levels.size());
   require(level_count >= 1 && level_count <= DeformableAttentionArgs::kMaxLevels && points.size() == levels.size(),
           "deformable_attention", "1 to 4 levels of value, each with a number of points", value);
@@ -273,6 +280,7 @@ Tensor Ops::deformable_attention(const Tensor& value, std::span<const GridSize> 
   args.head_dim = value.cols() / heads;
   args.value_row_stride = value.row_stride;
   args.dtype = dtype();
+  args.takes_nearest = takes_nearest;
   run(args);
   return out;
 }
@@ -344,10 +352,18 @@ Tensor Ops::repeat(const Tensor& table, int batch) {
   require(table.shape.rank() == 2 && table.dtype == DType::f32 && table.is_dense(), "repeat", "(rows, cols) in f32",
           table);
   Tensor y = empty({batch, table.shape[0], table.shape[1]}, DType::f32);
-  for (int b = 0; b < batch; ++b) {
-    float* begin = static_cast<float*>(y.data) + b * table.shape.elements();
-    copy_into(table, {begin, table.shape, DType::f32, table.row_stride});
-  }
+  run(AddArgs{.a = table.data,
+              .b = nullptr,
+              .y = y.data,
+              .rows = y.rows(),
+              .b_rows = 1,
+              .cols = y.cols(),
+              .a_row_stride = table.row_stride,
+              .y_row_stride = y.row_stride,
+              .a_dtype = DType::f32,
+              .b_dtype = DType::f32,
+              .y_dtype = DType::f32,
+              .a_rows = table.rows()});
   return y;
 }
 
@@ -418,16 +434,47 @@ Tensor Ops::top_of(const Tensor& logits, const float* proposals, int k) {
   return index;
 }
 
+Tensor Ops::select_detections(const Tensor& logits, const Tensor& boxes, float min_logit, int most) {
+  constexpr int kWords = sizeof(DetectionCandidate) / sizeof(float);
+  require(logits.shape.rank() == 3 && logits.dtype == DType::f32 && logits.is_dense(), "select_detections",
+          "logits (B, Q, K) in f32", logits);
+  require(boxes.shape == Shape({logits.shape[0], logits.shape[1], 4}) && boxes.dtype == DType::f32 && boxes.is_dense(),
+          "select_detections", "boxes (B, Q, 4) in f32", boxes);
+  const std::int64_t batch = logits.shape[0];
+  Tensor selected = empty({batch * (kWords * most + 1)}, DType::f32);
+  const auto released = scope();
+  auto* words = static_cast<float*>(selected.data);
+  SelectDetectionsArgs args{.logits = static_cast<const float*>(logits.data),
+                            .boxes = static_cast<const float*>(boxes.data),
+                            .candidates = reinterpret_cast<DetectionCandidate*>(words),
+                            .count = reinterpret_cast<std::int32_t*>(words + batch * kWords * most),
+                            .batch = static_cast<int>(batch),
+                            .queries = static_cast<int>(logits.shape[1]),
+                            .classes = logits.cols(),
+                            .max_detections = most,
+                            .min_logit = min_logit,
+                            .scratch = nullptr};
+  args.scratch = arena_.allocate(scratch_bytes_of_selection(args));
+  select(args);
+  return selected;
+}
+
 Tensor Ops::refine_boxes(const Tensor& reference, const Tensor& delta) {
+  Tensor y = empty(reference.shape, DType::f32);
+  refine_boxes_into(reference, delta, y);
+  return y;
+}
+
+void Ops::refine_boxes_into(const Tensor& reference, const Tensor& delta, const Tensor& y) {
   require(reference.cols() == 4 && reference.dtype == DType::f32 && reference.is_dense(), "refine_boxes",
           "reference boxes (..., 4) in f32", reference);
   require(delta.cols() == 4 && delta.dtype == DType::f32 && delta.is_dense() && delta.rows() > 0 &&
               reference.rows() % delta.rows() == 0,
           "refine_boxes", "deltas (..., 4) in f32 that repeat over the reference", delta);
-  Tensor y = empty(reference.shape, DType::f32);
+  require(y.shape == reference.shape && y.dtype == DType::f32 && y.is_dense(), "refine_boxes",
+          "boxes like the reference", y);
   run(RefineBoxesArgs{static_cast<const float*>(reference.data), static_cast<const float*>(delta.data),
                       static_cast<float*>(y.data), reference.rows(), delta.rows()});
-  return y;
 }
 
 Tensor Ops::logit_boxes(const Tensor& reference, const Tensor& delta, bool reference_is_logits) {

@@ -18,6 +18,7 @@
 #include "kernels/convolution.h"
 #include "kernels/deformable_attention.h"
 #include "kernels/depth_to_space.h"
+#include "kernels/detections.h"
 #include "kernels/distribution.h"
 #include "kernels/elementwise.h"
 #include "kernels/gates.h"
@@ -116,6 +117,7 @@ class Ops {
   // x (..., in) -> (..., out). Into dtype(), or into f32.
   Tensor linear(const Tensor& x, const Linear& w, Activation activation = Activation::none);
   Tensor linear_f32(const Tensor& x, const Linear& w);
+  void linear_into(const Tensor& x, const Linear& w, const Tensor& y);
   // y (..., out) f32 += x W^T + b.
   void linear_add(const Tensor& x, const Linear& w, const Tensor& y);
   // x (B, H, W, in) -> (B, H', W', out), dtype(), or into y of dtype() or f32. Both may be slices of channels.
@@ -150,7 +152,8 @@ class Ops {
   // value (B, sum of areas, H * D), reference (B, Q, 4) f32, offset_logits (B, Q, H * sum of points * 3) f32
   // -> (B, Q, H * D), dtype(). points: samples of a head in each level. See kernels/deformable_attention.h.
   Tensor deformable_attention(const Tensor& value, std::span<const GridSize> levels, const Tensor& reference,
-                              const Tensor& offset_logits, int heads, std::span<const int> points);
+                              const Tensor& offset_logits, int heads, std::span<const int> points,
+                              bool takes_nearest = false);
   // boxes (B, Q, 4) f32 -> (B, Q, 4 * dim), dtype().
   Tensor sine_embedding(const Tensor& boxes, int dim, float temperature);
 
@@ -182,8 +185,14 @@ class Ops {
   Tensor top_proposals(const Tensor& logits, const Tensor& proposals, int k);
   // The same where every row is a proposal.
   Tensor top_rows(const Tensor& logits, int k);
+  // Whether select_detections() of so many runs here. The host is as fast where it has the logits anyway.
+  virtual bool can_select(int) const { return false; }
+  // logits (B, Q, K), boxes (B, Q, 4), f32 -> the candidates of kernels/detections.h, B * most of them, and behind them
+  // B counts, as f32 words (B * (6 * most + 1)): one download, and bytes to the host.
+  Tensor select_detections(const Tensor& logits, const Tensor& boxes, float min_logit, int most);
   // reference (B, Q, 4), delta (B, Q, 4) or (Q, 4), all f32 -> (B, Q, 4) f32. See kernels/boxes.h.
   Tensor refine_boxes(const Tensor& reference, const Tensor& delta);
+  void refine_boxes_into(const Tensor& reference, const Tensor& delta, const Tensor& y);
   // sigmoid(delta + logit(reference)), or + reference where that holds logits. delta (B, Q, 4) f32, reference alike or
   // (Q, 4) -> (B, Q, 4) f32. See kernels/logit_boxes.h.
   Tensor logit_boxes(const Tensor& reference, const Tensor& delta, bool reference_is_logits = false);
@@ -220,9 +229,11 @@ class Ops {
                               std::span<const float> values) = 0;
   virtual std::size_t scratch_bytes(const AttentionArgs& args) const = 0;
   virtual std::size_t scratch_bytes(const TopKArgs& args) const = 0;
+  virtual std::size_t scratch_bytes_of_selection(const SelectDetectionsArgs&) const { return 0; }
 
   virtual void copy_to_device(const float* from, float* to, std::size_t count) = 0;
   virtual void copy_to_host(const float* from, float* to, std::size_t count) = 0;
+  virtual void select(const SelectDetectionsArgs&) {}  // where can_select() says so
   virtual void run(const ImageResizeArgs& args) = 0;
   virtual void run(const LinearArgs& args, const Linear& w) = 0;
   virtual void run(const ConvolutionArgs& args, const Convolution& w) = 0;

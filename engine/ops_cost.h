@@ -20,6 +20,7 @@ class CostOps final : public Ops {
   // Of every operation, in order, without memory.
   std::span<const Cost> steps() const { return steps_; }
 
+  bool can_select(int most) const override { return target_.can_select(most); }
   double milliseconds_of(const std::function<void()>& work) override {
     work();
     return 0;
@@ -31,6 +32,9 @@ class CostOps final : public Ops {
                       std::span<const float> values) override;
   std::size_t scratch_bytes(const AttentionArgs& args) const override;
   std::size_t scratch_bytes(const TopKArgs& args) const override;
+  std::size_t scratch_bytes_of_selection(const SelectDetectionsArgs& args) const override {
+    return target_.scratch_bytes_of_selection(args);
+  }
 
   void copy_to_device(const float*, float*, std::size_t) override {}
   void copy_to_host(const float*, float*, std::size_t) override {}

@@ -34,6 +34,13 @@ float logit_of(float score) {
   return score >= 1.0f ? std::numeric_limits<float>::infinity() : std::log(score / (1.0f - score));
 }
 
+// Unless the box is empty or not finite.
+void append(float logit, int class_id, const float* box, const Placement& placement, GridSize image, Detections& out) {
+  if (!std::all_of(box, box + 4, [](float v) { return std::isfinite(v); })) return;
+  const Detection d{to_pixels(box, placement, image), 1.0f / (1.0f + std::exp(-logit)), class_id};
+  if (area(d.box) > 0) out.push_back(d);
+}
+
 }  // namespace
 
 float box_iou(const Box& a, const Box& b) {
@@ -77,10 +84,21 @@ void PostProcessor::run(std::span<const float> logits, std::span<const float> bo
   out.reserve(out.size() + count);
   for (auto c = candidates_.begin(); c != last; ++c) {
     const float* box = boxes.data() + static_cast<std::ptrdiff_t>(c->index / classes) * 4;
-    if (!std::all_of(box, box + 4, [](float v) { return std::isfinite(v); })) continue;
-    const Detection d{to_pixels(box, placement, image), 1.0f / (1.0f + std::exp(-c->logit)), c->index % classes};
-    if (area(d.box) > 0) out.push_back(d);
+    append(c->logit, c->index % classes, box, placement, image, out);
   }
+  if (selection.nms_iou > 0) suppress_overlaps(out, selection.nms_iou);
+}
+
+std::optional<float> PostProcessor::only_threshold(const Selection& selection) {
+  if (!selection.class_min_scores.empty()) return {};
+  return logit_of(selection.min_score);
+}
+
+void PostProcessor::run_selected(std::span<const DetectionCandidate> candidates, int classes,
+                                 const Placement& placement, GridSize image, const Selection& selection,
+                                 Detections& out) {
+  out.reserve(out.size() + candidates.size());
+  for (const DetectionCandidate& c : candidates) append(c.logit, c.index % classes, c.box, placement, image, out);
   if (selection.nms_iou > 0) suppress_overlaps(out, selection.nms_iou);
 }
 

@@ -2,11 +2,13 @@
 
 #include <vistazo/detector.h>
 
+#include <optional>
 #include <span>
 #include <vector>
 
 #include "engine/model.h"
 #include "engine/preprocess.h"
+#include "kernels/detections.h"
 
 namespace vistazo {
 
@@ -26,6 +28,12 @@ class PostProcessor {
   // clipping, or not finite, are dropped.
   void run(std::span<const float> logits, std::span<const float> boxes, int classes, const Placement& placement,
            GridSize image, const Selection& selection, Detections& out);
+
+  // Whether the candidates of a selection are those above one logit, which a device can select: none otherwise.
+  static std::optional<float> only_threshold(const Selection& selection);
+  // The same for the best max_detections candidates above that threshold, best first.
+  static void run_selected(std::span<const DetectionCandidate> candidates, int classes, const Placement& placement,
+                           GridSize image, const Selection& selection, Detections& out);
 
  private:
   struct Candidate {

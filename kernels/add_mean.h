@@ -1,6 +1,7 @@
 #pragma once
 
 #include "kernels/base/dtype.h"
+#include "kernels/base/stream.h"
 
 namespace vistazo {
 
@@ -11,11 +12,16 @@ struct AddMeanArgs {
   const void* x;  // (B, tokens, cols), dense
   void* y;        // same shape; may equal x
   int batch, tokens, cols;
-  DType dtype;  // f32 or bf16
+  DType dtype;  // f32 or bf16; on CUDA f16 too
 };
 
 namespace cpu {
 void add_mean(const AddMeanArgs& args, const ThreadPool& pool);
 }
+
+namespace cuda {
+// On the stream; pointers are to device memory.
+void add_mean(const AddMeanArgs& args, CudaStream stream);
+}  // namespace cuda
 
 }  // namespace vistazo

@@ -13,7 +13,8 @@ class ThreadPool;
 //   out[b][q][h] = sum_{l,p} softmax_{l,p}(logit[b][q][h])[l][p] * bilinear(value_l[b][h], xy)
 //   xy = centre + offset[b][q][h][l][p] / points_l * size / 2, in units of the image, for a box (cx, cy, w, h)
 // Bilinear sampling with zeros outside the map; a map of width W has pixel centres at (i + 1/2) / W (PyTorch's
-// align_corners=False). Coordinates, weights and sums are f32.
+// align_corners=False). Coordinates, weights and sums are f32. With takes_nearest (RT-DETRv2's discrete sampling,
+// arXiv:2407.17140) a sample is the cell floor(W * x + 1/2), floor(H * y + 1/2) instead, or the nearest of the map.
 struct DeformableAttentionArgs {
   static constexpr int kMaxLevels = 4;
 
@@ -27,6 +28,7 @@ struct DeformableAttentionArgs {
   int level_height[kMaxLevels], level_width[kMaxLevels];  // value holds the levels one after the other, row-major
   std::int64_t value_row_stride;
   DType dtype;  // of value and out: f32 or bf16; on CUDA f16 too
+  bool takes_nearest = false;
 
   int head_samples() const {
     int samples = 0;

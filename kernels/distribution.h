@@ -3,6 +3,7 @@
 #include <cstdint>
 
 #include "kernels/base/dtype.h"
+#include "kernels/base/stream.h"
 
 // Boxes as distributions over distances of their four edges: fine-grained distribution refinement of D-FINE (Peng et
 // al. 2024, arXiv:2410.13842, section 3.2). p[r][e] = softmax over the bins of logits[r][e], for the edges e = left,
@@ -35,12 +36,18 @@ struct EdgePeaksArgs {
   EdgeLogits edges;
   void* y;        // (rows, 4, k + 1), dense
   int k;          // 1 .. bins
-  DType y_dtype;  // f32 or bf16
+  DType y_dtype;  // f32 or bf16; on CUDA f16 too
 };
 
 namespace cpu {
 void edge_boxes(const EdgeBoxesArgs& args, const ThreadPool& pool);
 void edge_peaks(const EdgePeaksArgs& args, const ThreadPool& pool);
 }  // namespace cpu
+
+namespace cuda {
+// On the stream; pointers are to device memory.
+void edge_boxes(const EdgeBoxesArgs& args, CudaStream stream);
+void edge_peaks(const EdgePeaksArgs& args, CudaStream stream);
+}  // namespace cuda
 
 }  // namespace vistazo

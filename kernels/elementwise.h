@@ -9,7 +9,7 @@ namespace vistazo {
 
 class ThreadPool;
 
-// y[r][c] = a[r][c] + b[r % b_rows][c], computed in f32, rounded once. With b null: a conversion or a copy.
+// y[r][c] = a[r % a_rows][c] + b[r % b_rows][c], computed in f32, rounded once. With b null: a conversion or a copy.
 struct AddArgs {
   const void* a;  // row r starts at a + r * a_row_stride elements
   const void* b;  // (b_rows, cols), dense; or null
@@ -18,6 +18,7 @@ struct AddArgs {
   int cols;
   std::int64_t a_row_stride, y_row_stride;
   DType a_dtype, b_dtype, y_dtype;  // f32 or bf16 each; on CUDA f16 too
+  std::int64_t a_rows = 0;          // 0: as many as rows
 };
 
 namespace cpu {

@@ -3,6 +3,7 @@
 #include <cstdint>
 
 #include "kernels/base/dtype.h"
+#include "kernels/base/stream.h"
 
 // Products of two halves of a row, one of which passed a sigmoid. All computed in f32 and rounded once.
 namespace vistazo {
@@ -16,7 +17,7 @@ struct SwigluArgs {
   std::int64_t rows;
   int cols;
   std::int64_t x_row_stride;
-  DType dtype;  // of x and y: f32 or bf16
+  DType dtype;  // of x and y: f32 or bf16; on CUDA f16 too
 };
 
 // y[r][c] = sigmoid(gates[r][c]) * a[r][c] + sigmoid(gates[r][cols + c]) * b[r][c]: D-FINE's gateway (Peng et al. 2024,
@@ -28,12 +29,18 @@ struct GatedSumArgs {
   float* y;            // (rows, cols), dense; may equal a
   std::int64_t rows;
   int cols;
-  DType b_dtype;  // f32 or bf16
+  DType b_dtype;  // f32 or bf16; on CUDA f16 too
 };
 
 namespace cpu {
 void swiglu(const SwigluArgs& args, const ThreadPool& pool);
 void gated_sum(const GatedSumArgs& args, const ThreadPool& pool);
 }  // namespace cpu
+
+namespace cuda {
+// On the stream; pointers are to device memory.
+void swiglu(const SwigluArgs& args, CudaStream stream);
+void gated_sum(const GatedSumArgs& args, CudaStream stream);
+}  // namespace cuda
 
 }  // namespace vistazo

@@ -2,6 +2,8 @@
 
 #include <cstdint>
 
+#include "kernels/base/stream.h"
+
 namespace vistazo {
 
 class ThreadPool;
@@ -20,5 +22,10 @@ struct LogitBoxesArgs {
 namespace cpu {
 void logit_boxes(const LogitBoxesArgs& args, const ThreadPool& pool);
 }
+
+namespace cuda {
+// On the stream; pointers are to device memory.
+void logit_boxes(const LogitBoxesArgs& args, CudaStream stream);
+}  // namespace cuda
 
 }  // namespace vistazo

@@ -3,6 +3,7 @@
 #include <cstdint>
 
 #include "kernels/base/dtype.h"
+#include "kernels/base/stream.h"
 
 namespace vistazo {
 
@@ -20,11 +21,16 @@ struct MapResizeArgs {
   int batch, height, width, out_height, out_width, channels;
   MapInterpolation interpolation;
   std::int64_t x_pixel_stride, y_pixel_stride;  // elements
-  DType dtype;                                  // f32 or bf16
+  DType dtype;                                  // f32 or bf16; on CUDA f16 too
 };
 
 namespace cpu {
 void map_resize(const MapResizeArgs& args, const ThreadPool& pool);
 }
+
+namespace cuda {
+// On the stream; pointers are to device memory.
+void map_resize(const MapResizeArgs& args, CudaStream stream);
+}  // namespace cuda
 
 }  // namespace vistazo

@@ -3,6 +3,7 @@
 #include <cstdint>
 
 #include "kernels/base/dtype.h"
+#include "kernels/base/stream.h"
 
 namespace vistazo {
 
@@ -40,11 +41,16 @@ struct PoolingArgs {
   PoolingWindow window;
   Pooling kind;
   std::int64_t x_pixel_stride, y_pixel_stride;  // elements
-  DType dtype;                                  // f32 or bf16
+  DType dtype;                                  // f32 or bf16; on CUDA f16 too
 };
 
 namespace cpu {
 void pooling(const PoolingArgs& args, const ThreadPool& pool);
 }
+
+namespace cuda {
+// On the stream; pointers are to device memory.
+void pooling(const PoolingArgs& args, CudaStream stream);
+}  // namespace cuda
 
 }  // namespace vistazo

@@ -3,6 +3,7 @@
 #include <cstdint>
 
 #include "kernels/base/dtype.h"
+#include "kernels/base/stream.h"
 
 namespace vistazo {
 
@@ -17,11 +18,16 @@ struct RmsNormArgs {
   int cols;
   std::int64_t x_row_stride, y_row_stride;  // in elements, at least cols
   float eps;
-  DType x_dtype, y_dtype;  // f32 or bf16 each
+  DType x_dtype, y_dtype;  // f32 or bf16 each; on CUDA f16 too
 };
 
 namespace cpu {
 void rms_norm(const RmsNormArgs& args, const ThreadPool& pool);
 }
+
+namespace cuda {
+// On the stream; pointers are to device memory.
+void rms_norm(const RmsNormArgs& args, CudaStream stream);
+}  // namespace cuda
 
 }  // namespace vistazo

@@ -3,6 +3,7 @@
 #include <cstdint>
 
 #include "kernels/base/dtype.h"
+#include "kernels/base/stream.h"
 
 namespace vistazo {
 
@@ -21,11 +22,16 @@ struct RopeArgs {
   int batch, tokens, heads, head_dim;
   int prefix;  // tokens at the start that stay as they are: class and register tokens
   std::int64_t row_stride;
-  DType dtype;  // f32 or bf16
+  DType dtype;  // f32 or bf16; on CUDA f16 too
 };
 
 namespace cpu {
 void rope(const RopeArgs& args, const ThreadPool& pool);
 }
+
+namespace cuda {
+// On the stream; pointers are to device memory.
+void rope(const RopeArgs& args, CudaStream stream);
+}  // namespace cuda
 
 }  // namespace vistazo

@@ -96,7 +96,7 @@ Tensor run_c2f(Ops& ops, const C2f& block, const Tensor& x) {
   for (int i = 0; i + 2 < parts; ++i) {
     const auto inner = ops.scope();
     const C2f::Bottleneck& b = block.blocks[static_cast<std::size_t>(i)];
-    const Tensor input = ops.cast(all.columns((1 + i) * hidden, (2 + i) * hidden), ops.dtype());
+    const Tensor input = all.columns((1 + i) * hidden, (2 + i) * hidden);
     const Tensor middle = ops.empty(input.shape, ops.dtype());
     run_conv_norm(ops, b.first, input, middle);
     run_conv_norm(ops, b.second, middle, all.columns((2 + i) * hidden, (3 + i) * hidden));

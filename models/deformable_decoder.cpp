@@ -107,7 +107,7 @@ void run_decoder_layer(Ops& ops, const DecoderLayer& layer, const DecoderConfig&
     std::array<int, DeformableAttentionArgs::kMaxLevels> points;
     points.fill(c.points);
     const Tensor sampled = ops.deformable_attention(values, levels, reference, offset_logits, c.cross_heads,
-                                                    std::span(points).first(levels.size()));
+                                                    std::span(points).first(levels.size()), c.takes_nearest);
     ops.linear_add(sampled, layer.cross_out, x);
     normalize(ops, layer.norm2, x);
   }

@@ -29,7 +29,8 @@ struct DecoderConfig {
   int ffn_dim = 0;
   float norm_eps = 0;
   Activation activation = Activation::relu;
-  float offset_scale = 0.5f;  // of sampling offsets, in sizes of the box
+  float offset_scale = 0.5f;   // of sampling offsets, in sizes of the box
+  bool takes_nearest = false;  // cells instead of bilinear samples
 };
 
 // The names that differ between the dialects of a checkpoint.

@@ -4,6 +4,7 @@
 #include <optional>
 #include <vector>
 
+#include "engine/no_store.h"
 #include "engine/weight_cursor.h"
 #include "kernels/base/error.h"
 #include "models/registry.h"
@@ -13,22 +14,6 @@
 // model that is read as its config says finds every tensor with the shape it wants and leaves none unread.
 namespace vistazo {
 namespace {
-
-// Takes weights and keeps none.
-class NoStore final : public WeightStore {
- public:
-  Linear linear(std::span<const float>, std::span<const float>, int in, int out) override { return {nullptr, in, out}; }
-  Convolution convolution(std::span<const float>, std::span<const float>, const ConvolutionShape& shape) override {
-    return {nullptr, shape};
-  }
-  Norm norm(std::span<const float> scale, std::span<const float>, float eps) override {
-    return {nullptr, nullptr, static_cast<int>(scale.size()), eps};
-  }
-  Tensor table(std::span<const float>, const Shape& shape) override {
-    return {nullptr, shape, DType::f32, shape.last()};
-  }
-  std::size_t bytes() const override { return 0; }
-};
 
 struct Attempt {
   std::string problem;          // empty: it fits
@@ -58,8 +43,8 @@ Description describe_named(std::span<const OriginalFiles* const> files, const Ch
     if (std::ranges::find(f->architectures, architecture) == f->architectures.end()) continue;
     return f->describe(architecture, checkpoint, true);
   }
-  fail(Error::Code::argument, "Options: architecture is {}; one of these is wanted: {}", in_quotes(architecture),
-       fmt::join(architectures_of(files), ", "));
+  fail(Error::Code::argument, "Options: architecture (--arch) is {}; one of these is wanted: {}",
+       in_quotes(architecture), fmt::join(architectures_of(files), ", "));
 }
 
 Description find_fitting(std::span<const OriginalFiles* const> files, const Checkpoint& checkpoint) {
@@ -110,6 +95,13 @@ Description describe_checkpoint(const Checkpoint& checkpoint, std::string_view a
          checkpoint.source(), fmt::join(architectures_of(known), ", "));
   }
   return find_fitting(recognised, checkpoint);
+}
+
+std::optional<std::vector<std::string>> huggingface_names(std::string_view model_type, const Checkpoint& checkpoint,
+                                                          std::string_view name) {
+  const auto family = std::ranges::find(families(), model_type, &Family::model_type);
+  if (family == families().end() || !family->original || !family->original->huggingface_names) return {};
+  return family->original->huggingface_names(checkpoint, name);
 }
 
 }  // namespace vistazo

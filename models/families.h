@@ -30,9 +30,11 @@ struct OriginalFiles {
   std::optional<std::vector<std::string>> (*huggingface_names)(const Checkpoint& checkpoint, std::string_view name);
 };
 
+std::unique_ptr<Model> make_d_fine(const ConfigReader& config, WeightReader& reader);
+std::unique_ptr<Model> make_deimv2(const ConfigReader& config, WeightReader& reader);
 std::unique_ptr<Model> make_rf_detr(const ConfigReader& config, WeightReader& reader);
 std::unique_ptr<Model> make_rt_detr(const ConfigReader& config, WeightReader& reader);
 std::unique_ptr<Model> make_rt_detr_v2(const ConfigReader& config, WeightReader& reader);
-extern const OriginalFiles kRfDetrFiles;
+extern const OriginalFiles kDFineFiles, kDeimv2Files, kRfDetrFiles, kRtDetrFiles, kRtDetrV2Files;
 
 }  // namespace vistazo

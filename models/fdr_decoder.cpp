@@ -4,7 +4,9 @@
 
 #include <algorithm>
 #include <cmath>
-#include <limits>
+
+#include "models/anchors.h"
+#include "models/attention_weights.h"
 
 namespace vistazo {
 namespace {
@@ -20,21 +22,6 @@ void append(std::vector<float>& to, std::span<const float> from) {
 Norm read_norm(const WeightCursor& w, std::string_view name, const FdrNames& names, const FdrConfig& c) {
   if (!c.has_rms_norms) return w.norm(name, c.dim, c.norm_eps);
   return w.store().norm(w.child(name).floats(names.rms_scale, {c.dim}), {}, kRmsNormEps);
-}
-
-// Query and key take content + position, the value takes content alone: two products.
-void read_self_attention(const WeightCursor& w, const FdrConfig& c, FdrLayer& layer) {
-  if (!w.has("in_proj_weight")) {
-    layer.query_key = w.fused_linear({"q_proj", "k_proj"}, c.dim, c.dim);
-    layer.value = w.linear("v_proj", c.dim, c.dim);
-    return;
-  }
-  const std::vector<float> weight = w.floats("in_proj_weight", {3 * c.dim, c.dim});
-  const std::vector<float> bias = w.floats("in_proj_bias", {3 * c.dim});
-  const std::span<const float> weights(weight), biases(bias);
-  const auto dim = static_cast<std::size_t>(c.dim);
-  layer.query_key = w.store().linear(weights.first(2 * dim * dim), biases.first(2 * dim), c.dim, 2 * c.dim);
-  layer.value = w.store().linear(weights.last(dim * dim), biases.last(dim), c.dim, c.dim);
 }
 
 // The kernel takes a query's offsets and then its logits from one row, and scales offsets by half a box.
@@ -79,7 +66,9 @@ void read_feed_forward(const WeightCursor& w, const FdrNames& names, const FdrCo
 
 FdrLayer read_layer(const WeightCursor& w, const FdrNames& names, const FdrConfig& c) {
   FdrLayer layer{};
-  read_self_attention(w.child("self_attn"), c, layer);
+  const SelfAttentionInputs inputs = read_self_attention_inputs(w.child("self_attn"), c.dim);
+  layer.query_key = inputs.query_key;
+  layer.value = inputs.value;
   layer.self_out = w.child("self_attn").linear(names.self_out, c.dim, c.dim);
   layer.norm1 = read_norm(w, names.norm1, names, c);
   layer.offset_logits = read_offset_logits(w.child(names.cross), c);
@@ -129,10 +118,18 @@ float read_scalar(const WeightCursor& root, std::string_view first, std::string_
   return value;
 }
 
-// Mlp::layers, of the first of several heads where all share it.
-Mlp read_shared_mlp(const WeightCursor& w, int index, int in, int hidden, int out, int layers) {
-  const bool is_shared = index > 0 && !w.has(fmt::format("{}.layers.0.weight", index)) && w.has("0.layers.0.weight");
-  return read_mlp(w.child(std::to_string(is_shared ? 0 : index)), in, hidden, out, layers);
+// The heads of all layers, or one for all, which files keep once or several times over, under any of the indices.
+void read_edge_heads(const WeightCursor& w, const FdrConfig& c, FdrDecoder& decoder) {
+  const auto read = [&](int index) { return read_mlp(w.child(std::to_string(index)), c.dim, c.dim, 4 * c.bins, 3); };
+  if (!c.has_shared_box_head) {
+    for (int i = 0; i < c.layers; ++i) decoder.layers[static_cast<std::size_t>(i)].edge_head = read(i);
+    return;
+  }
+  int stored = 0;
+  while (stored + 1 < c.layers && !w.has(fmt::format("{}.layers.0.weight", stored))) ++stored;
+  const Mlp head = read(w.has(fmt::format("{}.layers.0.weight", stored)) ? stored : 0);
+  for (FdrLayer& layer : decoder.layers) layer.edge_head = head;
+  w.ignore("");
 }
 
 // Layers and heads behind the one that is evaluated, and heads that only losses ask.
@@ -190,41 +187,9 @@ void run_layer(Ops& ops, const FdrLayer& layer, const FdrConfig& c, const Tensor
   normalize(ops, layer.norm3, x);
 }
 
-constexpr float kMargin = 0.01f;  // of the image, in which no anchor is valid
-
-// Anchors at the cells' centres, sides 0.05 * 2^level.
-template <typename Use>
-void for_each_anchor(std::span<const GridSize> levels, Use&& use) {
-  constexpr float kSide = 0.05f;
-  for (std::size_t l = 0; l < levels.size(); ++l) {
-    const float side = std::ldexp(kSide, static_cast<int>(l));
-    for (int y = 0; y < levels[l].height; ++y) {
-      for (int x = 0; x < levels[l].width; ++x) {
-        const float anchor[4] = {(static_cast<float>(x) + 0.5f) / static_cast<float>(levels[l].width),
-                                 (static_cast<float>(y) + 0.5f) / static_cast<float>(levels[l].height), side, side};
-        use(anchor, std::ranges::all_of(anchor, [](float v) { return v > kMargin && v < 1 - kMargin; }));
-      }
-    }
-  }
-}
-
-// Invalid ones are as large as a float can be, so that their sigmoid is 1 whatever is added.
-void fill_anchor_logits(std::span<const GridSize> levels, std::span<float> logits) {
-  float* to = logits.data();
-  for_each_anchor(levels, [&](const float(&anchor)[4], bool is_valid) {
-    for (const float v : anchor) *to++ = is_valid ? std::log(v / (1 - v)) : std::numeric_limits<float>::max();
-  });
-}
-
-void fill_anchor_mask(std::span<const GridSize> levels, std::span<float> mask) {
-  float* to = mask.data();
-  for_each_anchor(levels, [&](const float(&)[4], bool is_valid) { *to++ = is_valid ? 1.0f : 0.0f; });
-}
-
-bool has_invalid_anchors(std::span<const GridSize> levels) {
-  bool has = false;
-  for_each_anchor(levels, [&](const float(&)[4], bool is_valid) { has = has || !is_valid; });
-  return has;
+// Whether a cell's centre may lie within the margin of 1 % where anchors are invalid.
+bool has_border(const GridSize& level) {
+  return std::max(level.height, level.width) >= 50;
 }
 
 // The first stage: every cell proposes a box, the best become the queries.
@@ -235,7 +200,7 @@ void select_queries(Ops& ops, const FdrDecoder& decoder, const FdrConfig& c, con
       ops.constant("anchors", input, {cells, 4}, [&](std::span<float> values) { fill_anchor_logits(levels, values); });
   const auto released = ops.scope();
   Tensor objects = memory;
-  if (has_invalid_anchors(levels)) {
+  if (std::ranges::any_of(levels, has_border)) {
     const Tensor mask =
         ops.constant("anchor mask", input, {cells}, [&](std::span<float> values) { fill_anchor_mask(levels, values); });
     objects = ops.empty(memory.shape, memory.dtype);
@@ -243,9 +208,7 @@ void select_queries(Ops& ops, const FdrDecoder& decoder, const FdrConfig& c, con
     ops.mask_rows(objects, mask);
   }
   if (c.has_memory_norm) objects = ops.layer_norm(ops.linear(objects, decoder.memory_linear), decoder.memory_norm);
-  const Tensor boxes =
-      ops.constant("proposals", input, {cells, 4}, [](std::span<float> values) { std::ranges::fill(values, 1.0f); });
-  const Tensor index = ops.top_proposals(ops.linear_f32(objects, decoder.proposal_class), boxes, c.queries);
+  const Tensor index = ops.top_rows(ops.linear_f32(objects, decoder.proposal_class), c.queries);
   // Only the chosen ones need a box.
   const Tensor chosen = ops.gather_rows(objects, index);
   ops.copy_into(chosen, queries);
@@ -273,8 +236,8 @@ FdrDecoder read_fdr_decoder(const WeightCursor& root, const FdrNames& names, con
   decoder.proposal_box = read_mlp(proposals.child("enc_bbox_head"), c.dim, c.dim, 4, 3);
   for (int i = 0; i < c.layers; ++i) {
     decoder.layers.push_back(read_layer(root.child(fmt::format("{}.{}", names.layers, i)), names, c));
-    decoder.layers.back().edge_head = read_shared_mlp(root.child(names.box_heads), i, c.dim, c.dim, 4 * c.bins, 3);
   }
+  read_edge_heads(root.child(names.box_heads), c, decoder);
   decoder.position_head = read_mlp(heads.child("query_pos_head"), 4, c.position_hidden, c.dim, c.position_layers);
   decoder.first_box_head = read_mlp(heads.child("pre_bbox_head"), c.dim, c.dim, 4, 3);
   decoder.class_head = root.child(names.class_heads).linear(std::to_string(c.layers - 1), c.dim, c.classes);

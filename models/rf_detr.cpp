@@ -90,7 +90,7 @@ class RfDetr final : public Model {
   Tensor embed_patches(Ops& ops, const Tensor& pixels, const WindowGrid& grid) const;
   Tensor run_trunk(Ops& ops, const Tensor& pixels, const WindowGrid& grid) const;
   Tensor run_projector(Ops& ops, const Tensor& features, std::span<const GridSize> levels) const;
-  Tensor run_level(Ops& ops, const ProjectorLevel& level, const Tensor& features) const;
+  void run_level(Ops& ops, const ProjectorLevel& level, const Tensor& features, const Tensor& y) const;
   Tensor select_references(Ops& ops, const Tensor& memory, GridSize input, std::span<const GridSize> levels) const;
   void fill_token_table(const WindowGrid& grid, std::span<float> table) const;
 
@@ -297,8 +297,8 @@ Tensor RfDetr::run_trunk(Ops& ops, const Tensor& pixels, const WindowGrid& grid)
   return features;
 }
 
-// features (B, height, width, stages * C) -> (B, height', width', D), dtype().
-Tensor RfDetr::run_level(Ops& ops, const ProjectorLevel& level, const Tensor& features) const {
+// features (B, height, width, stages * C) -> y (B, height', width', D), dtype().
+void RfDetr::run_level(Ops& ops, const ProjectorLevel& level, const Tensor& features, const Tensor& y) const {
   const std::int64_t batch = features.shape[0], height = features.shape[1], width = features.shape[2];
   const int dim = c_.vit.dim;
   Tensor input = features;
@@ -316,12 +316,11 @@ Tensor RfDetr::run_level(Ops& ops, const ProjectorLevel& level, const Tensor& fe
     input = ops.empty({batch, (height + 1) / 2, (width + 1) / 2, maps * dim}, ops.dtype());
     for (int map = 0; map < maps; ++map) {
       const auto released = ops.scope();
-      run_conv_norm(ops, level.downsamples[static_cast<std::size_t>(map)],
-                    ops.cast(features.columns(map * dim, (map + 1) * dim), ops.dtype()),
+      run_conv_norm(ops, level.downsamples[static_cast<std::size_t>(map)], features.columns(map * dim, (map + 1) * dim),
                     input.columns(map * dim, (map + 1) * dim));
     }
   }
-  return ops.layer_norm(run_c2f(ops, level.c2f, input), level.norm);
+  ops.layer_norm_into(run_c2f(ops, level.c2f, input), level.norm, y);
 }
 
 // -> (B, sum of the levels' areas, D), dtype(): what the decoder looks at.
@@ -330,10 +329,16 @@ Tensor RfDetr::run_projector(Ops& ops, const Tensor& features, std::span<const G
   std::int64_t area = 0;
   for (const GridSize& level : levels) area += level.area();
   Tensor memory = ops.empty({batch, area, dim}, ops.dtype());
+  if (levels.size() == 1) {
+    const auto released = ops.scope();
+    run_level(ops, projector_[0], features, memory);
+    return memory;
+  }
   std::int64_t begin = 0;
   for (std::size_t l = 0; l < levels.size(); ++l) {
     const auto released = ops.scope();
-    const Tensor map = run_level(ops, projector_[l], features);
+    const Tensor map = ops.empty({batch, levels[l].area(), dim}, ops.dtype());
+    run_level(ops, projector_[l], features, map);
     const Shape one{levels[l].area(), dim};
     for (std::int64_t b = 0; b < batch; ++b) {
       const auto at = [&](const Tensor& t, std::int64_t row) {
@@ -377,7 +382,7 @@ Tensor RfDetr::select_references(Ops& ops, const Tensor& memory, GridSize input,
   // Only the chosen ones need a box.
   const Tensor deltas = run_mlp_f32(ops, proposal_box_, ops.gather_rows(objects, index));
   const Tensor boxes = ops.refine_boxes(ops.gather_rows(proposals, index), deltas);
-  ops.copy_into(ops.refine_boxes(boxes, reference_deltas_), references);
+  ops.refine_boxes_into(boxes, reference_deltas_, references);
   return references;
 }
 
@@ -394,8 +399,8 @@ Model::Outputs RfDetr::forward(Ops& ops, const Tensor& pixels) const {
   const Tensor references = select_references(ops, memory, input, levels);
   const Tensor queries = ops.repeat(query_features_, static_cast<int>(pixels.shape[0]));
   const Tensor found = run_deformable_decoder(ops, decoder_, c_.decoder, queries, references, memory, levels);
-  ops.copy_into(ops.linear_f32(found, class_head_), logits);
-  ops.copy_into(ops.refine_boxes(references, run_mlp_f32(ops, box_head_, found)), boxes);
+  ops.linear_into(found, class_head_, logits);
+  ops.refine_boxes_into(references, run_mlp_f32(ops, box_head_, found), boxes);
   return {logits, boxes};
 }
 

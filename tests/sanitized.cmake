@@ -13,7 +13,7 @@ endforeach()
 
 # New inputs go to a folder of the build; a crash leaves its input there. 256 MB for one allocation and 512 MB in all
 # are the bounds that the parsers promise.
-foreach(name safetensors config)
+foreach(name safetensors config torch)
   set(folder ${CMAKE_CURRENT_BINARY_DIR}/fuzz/${name})
   file(MAKE_DIRECTORY ${folder})
   add_test(NAME "fuzz: ${name}"

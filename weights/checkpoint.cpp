@@ -10,6 +10,7 @@
 #include "weights/mapped_file.h"
 #include "weights/printable.h"
 #include "weights/safetensors.h"
+#include "weights/torch_zip.h"
 
 namespace vistazo {
 namespace {
@@ -31,20 +32,37 @@ class FileCheckpoint final : public Checkpoint {
  public:
   FileCheckpoint(std::string source, std::vector<MappedFile> files, TensorTable table)
       : source_(std::move(source)), files_(std::move(files)), table_(std::move(table)) {}
+  FileCheckpoint(std::string source, std::vector<MappedFile> files, TorchTensors tensors)
+      : source_(std::move(source)),
+        part_(std::move(tensors.part)),
+        files_(std::move(files)),
+        buffers_(std::move(tensors.buffers)),
+        table_(std::move(tensors.table)) {}
 
   std::span<const CheckpointTensor> tensors() const override { return table_.tensors; }
   std::span<const UnsupportedTensor> unsupported() const override { return table_.unsupported; }
   const std::string& source() const override { return source_; }
+  const std::string& part() const override { return part_; }
 
  private:
-  std::string source_;
-  std::vector<MappedFile> files_;  // what the table points into
+  std::string source_, part_;
+  std::vector<MappedFile> files_;  // what the table points into, together with:
+  std::vector<std::vector<std::byte>> buffers_;
   TensorTable table_;
 };
+
+bool is_torch_name(const fs::path& path) {
+  const std::string extension = path.extension().string();
+  return extension == ".pth" || extension == ".pt" || extension == ".ckpt" || extension == ".bin";
+}
 
 std::unique_ptr<Checkpoint> open_file(const fs::path& path) {
   std::vector<MappedFile> files;
   files.emplace_back(path);
+  if (is_torch_name(path)) {
+    TorchTensors tensors = parse_torch(files.back().bytes(), path.string());
+    return std::make_unique<FileCheckpoint>(path.string(), std::move(files), std::move(tensors));
+  }
   TensorTable table = parse_safetensors(files.back().bytes(), path.string());
   return std::make_unique<FileCheckpoint>(path.string(), std::move(files), std::move(table));
 }
@@ -105,12 +123,14 @@ fs::path find_weights(const fs::path& folder) {
   for (const std::string_view name : {kWeights, kIndex}) {
     if (std::error_code error; fs::exists(folder / name, error)) return folder / name;
   }
-  std::vector<fs::path> others;
+  std::vector<fs::path> others, torch_files;
   std::error_code error;
   for (fs::directory_iterator entry(folder, error), end; !error && entry != end; entry.increment(error)) {
     if (entry->path().extension() == ".safetensors") others.push_back(entry->path());
+    if (is_torch_name(entry->path())) torch_files.push_back(entry->path());
   }
   if (error) fail(Error::Code::file, "{}: cannot be listed: {}", folder.string(), error.message());
+  if (others.empty() && torch_files.size() == 1) return torch_files.front();
   if (others.size() == 1) return others.front();
   fail(Error::Code::file, "{}: has no {} and no {}, and {} other .safetensors files; one is wanted", folder.string(),
        kWeights, kIndex, others.empty() ? "no" : std::to_string(others.size()));
@@ -132,10 +152,11 @@ std::unique_ptr<Checkpoint> open_checkpoint(const fs::path& path) {
   const bool is_folder = fs::is_directory(path, error);
   const fs::path file = is_folder ? find_weights(path) : path;
   const std::string name = file.filename().string();
-  if (name.ends_with(".safetensors")) return open_file(file);
+  if (name.ends_with(".safetensors") || is_torch_name(file)) return open_file(file);
   if (name.ends_with(".safetensors.index.json")) return open_index(file);
   if (!fs::exists(file, error)) fail(Error::Code::file, "{}: no such file or folder", file.string());
-  fail(Error::Code::file, "{}: a .safetensors file, a .safetensors.index.json file or a folder with either is wanted",
+  fail(Error::Code::file,
+       "{}: a .safetensors, .pth or .pt file, a .safetensors.index.json file or a folder with one is wanted",
        file.string());
 }
 

@@ -38,13 +38,16 @@ class Checkpoint {
   virtual std::span<const UnsupportedTensor> unsupported() const = 0;
   // The file's or folder's path, for messages.
   virtual const std::string& source() const = 0;
+  // Which of several tables of weights in the file this is, "ema.module"; empty if there is one.
+  virtual const std::string& part() const = 0;
 
   // Null if there is none. Throws Error{unsupported} for one of unsupported().
   const CheckpointTensor* find(std::string_view name) const;
 };
 
-// Opens `path`: a .safetensors file, a *.safetensors.index.json of a sharded one, or a folder with model.safetensors,
-// model.safetensors.index.json or, failing both, exactly one .safetensors file. An index names the tensors that the
+// Opens `path`: a .safetensors file, a *.safetensors.index.json of a sharded one, a PyTorch checkpoint (.pth, .pt,
+// .ckpt or .bin; see parse_torch), or a folder with model.safetensors, model.safetensors.index.json or, failing both,
+// exactly one .safetensors file, or without such a file exactly one of PyTorch's. An index names the tensors that the
 // checkpoint has: others in its shards are ignored. Throws Error{file}, naming the file, for anything that is
 // missing, unreadable, malformed or hostile.
 std::unique_ptr<Checkpoint> open_checkpoint(const std::filesystem::path& path);

@@ -58,6 +58,7 @@ class ConfigReader {
   //   cells/config.json: backbone_config.hidden_size is 192; a multiple of num_attention_heads is wanted
   [[noreturn]] void refuse(std::string_view key, std::string_view wanted) const;
 
+  const nlohmann::json& document() const { return *document_; }  // the whole file, also of a child
   const std::string& source() const { return source_; }
   std::string path_of(std::string_view key) const;  // "backbone_config.patch_size"
 

@@ -10,6 +10,7 @@
 
 #include "apps/commands.h"
 #include "apps/options.h"
+#include "apps/outputs/outputs.h"
 #include "apps/video/video_pipeline.h"
 #include "apps/video/video_window.h"
 
@@ -36,6 +37,7 @@ struct VideoOptions {
   int every = 1, quality = 23;
   double max_fps = 0, timeout_s = 10;
   TrackerOptions tracker;
+  OutputOptions outputs;
   Options engine;
 };
 
@@ -75,6 +77,50 @@ class JsonLines {
   std::mutex mutex_;
 };
 
+// "rtsp://camera/stream" -> "stream": what a file can be called after.
+std::string stem_of(const std::string& source) {
+  std::string stem = std::filesystem::path(source).stem().string();
+  for (char& c : stem) {
+    if (std::string_view("/\\?*:|\"<>%&=").find(c) != std::string_view::npos) c = '_';
+  }
+  return stem.empty() ? "video" : stem;
+}
+
+// The tables, label files and crops that were asked for: an image of theirs is a frame.
+class FrameFiles {
+ public:
+  FrameFiles(const OutputOptions& options, const std::vector<VideoSourceOptions>& sources,
+             std::span<const std::string> class_names)
+      : outputs_(options, {class_names.begin(), class_names.end()}, true) {
+    UniqueNames unique;
+    for (const VideoSourceOptions& source : sources) names_.push_back(unique.next(stem_of(source.name)));
+  }
+
+  bool is_empty() const { return outputs_.is_empty(); }
+
+  void add(const VideoSourceOptions& source, std::size_t index, const VideoResult& result) {
+    constexpr std::int64_t kSourceIds =
+        1'000'000'000;  // COCO wants a number of its own for every frame of every source
+    const Picture& picture = result.frame.picture;
+    Finding finding{source.name, fmt::format("{}_{:06}", names_[index], result.frame.index),
+                    static_cast<std::int64_t>(index) * kSourceIds + result.frame.index};
+    finding.frame = static_cast<int>(result.frame.index);
+    finding.width = picture.width;
+    finding.height = picture.height;
+    finding.objects = result.detections;
+    finding.pixels = [&](const Rect& part) { return cut_picture(picture, part); };
+    const std::lock_guard lock(mutex_);
+    outputs_.add(finding);
+  }
+
+  void finish() { outputs_.finish(); }
+
+ private:
+  Outputs outputs_;
+  std::vector<std::string> names_;
+  std::mutex mutex_;
+};
+
 // The line of figures at the bottom of a terminal, twice a second.
 class StatusLine {
  public:
@@ -111,15 +157,6 @@ class StatusLine {
   bool is_ended_ = false;
   std::thread thread_;
 };
-
-// "rtsp://camera/stream" -> "stream": what a file can be called after.
-std::string stem_of(const std::string& source) {
-  std::string stem = std::filesystem::path(source).stem().string();
-  for (char& c : stem) {
-    if (std::string_view("/\\?*:|\"<>%&=").find(c) != std::string_view::npos) c = '_';
-  }
-  return stem.empty() ? "video" : stem;
-}
 
 // One source: the file; several: a folder with a file for each.
 std::vector<VideoSourceOptions> plan_outputs(const VideoOptions& options) {
@@ -195,11 +232,12 @@ int run_video(const VideoOptions& options) {
   pipeline.batch = static_cast<int>(std::min(options.sources.size(), static_cast<std::size_t>(engine.max_batch)));
   if (options.is_tracking) pipeline.tracking = options.tracker;
   pipeline.shown_score = shown_score;
-  if (lines) {
-    pipeline.on_result = [&](const VideoSourceOptions& source, const VideoResult& result) {
-      lines->write(to_json_line(source.name, result, detector.class_names()));
-    };
-  }
+  FrameFiles files(options.outputs, sources, detector.class_names());
+  pipeline.on_result = [&](std::size_t source, const VideoResult& result) {
+    const VideoSourceOptions& from = sources[source];
+    if (lines) lines->write(to_json_line(from.name, result, detector.class_names()));
+    if (!files.is_empty()) files.add(from, source, result);
+  };
   if (options.is_displayed) {
     pipeline.on_picture = [&](std::size_t source, const Picture& picture) { window.show(source, picture); };
   }
@@ -211,6 +249,7 @@ int run_video(const VideoOptions& options) {
     reports = run_video_pipeline(detector, sources, pipeline, stop_requested, statistics);
     seconds = status.seconds();
   }
+  files.finish();
   print_summary(reports, statistics, seconds);
   int code = kAllWell;
   for (const VideoSourceReport& report : reports) {
@@ -263,7 +302,9 @@ void add_video_command(CLI::App& app, Run& run) {
       ->capture_default_str();
   command->add_flag("--display", options->is_displayed, "Show the annotated frames in a window");
   add_tracking_options(*command, *options);
+  add_output_options(*command, options->outputs);
   add_detection_options(*command, options->engine);
+  add_model_options(*command, options->engine);
   add_device_options(*command, options->engine);
   command->footer(kExamples);
   command->callback([options, &run] {

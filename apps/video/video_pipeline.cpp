@@ -81,7 +81,7 @@ void SourceOutput::finish(VideoResult& result) {
   if (result.is_processed) {
     track(result);
     drop_faint(result);
-    if (options_.on_result) options_.on_result(source_, result);
+    if (options_.on_result) options_.on_result(index_, result);
     statistics_.latency.add(std::chrono::steady_clock::now() - result.frame.arrived);
     ++statistics_.processed;
     statistics_.objects += static_cast<std::int64_t>(result.detections.size());

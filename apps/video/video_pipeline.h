@@ -38,7 +38,7 @@ struct VideoPipelineOptions {
   std::optional<TrackerOptions> tracking;
   float shown_score = 0;  // detections below are for the tracker alone, unless they continue a track
   // Called for every processed frame, of one source in order, from the source's own thread.
-  std::function<void(const VideoSourceOptions&, const VideoResult&)> on_result;
+  std::function<void(std::size_t source, const VideoResult&)> on_result;
   // Called for every frame that is drawn, with the annotated picture, from the source's own thread.
   std::function<void(std::size_t source, const Picture&)> on_picture;
 };

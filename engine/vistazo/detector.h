@@ -61,6 +61,7 @@ struct TensorInfo {
 
 struct ModelInfo {
   std::string source;        // the path that was loaded
+  std::string part;          // of a training checkpoint: where the weights were, "ema.module"; else empty
   std::string family;        // "rf_detr", ...
   std::string dialect;       // whose tensor names the checkpoint speaks: "huggingface", "original", "random"
   std::string architecture;  // one line: trunk, layers, widths, queries

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <array>
+#include <deque>
 #include <memory>
 #include <string>
 
@@ -12,8 +13,9 @@
 // oneDNN's direct convolution with bias and activation fused into its epilogue. An item of work is a band of rows of
 // one image's output, which reads its rows of the input in place. The bands depend on the shape only, so results do not
 // depend on the number of threads. The weight is reordered once into the blocks that the processor's kernel wants for
-// an image of a common size; its kernels for other sizes take the same blocks. Column slices are copied into and out of
-// dense scratch, a band at a time and so in an L2 cache: with strided pixels oneDNN 2.6 has only its reference loops.
+// an image of a common size. Most other sizes take the same blocks; those that would fall to reference loops get a copy
+// in their own. Column slices are copied into and out of dense scratch, a band at a time and so in an L2 cache: with
+// strided pixels oneDNN 2.6 has only its reference loops.
 namespace vistazo::cpu {
 
 namespace {
@@ -105,11 +107,17 @@ struct PackedConvolution::Impl {
   DType dtype;
   AlignedBuffer weight_bytes, bias_bytes;
   dnnl::memory weight, bias;
+  struct Repacked {
+    AlignedBuffer bytes;
+    dnnl::memory weight;
+  };
+  std::deque<Repacked> repacked;  // the weight in other layouts; touched only while a primitive is made
   onednn::PrimitiveCache<PrimitiveKey> primitives;
 
   dnnl::convolution_forward::primitive_desc describe(const PrimitiveKey& key, const dnnl::memory::desc& weight_desc,
                                                      bool has_bias) const;
   Prepared prepare(const PrimitiveKey& key, int runs);
+  const dnnl::memory& weight_as(const dnnl::memory::desc& desc);
   void run(const ConvolutionArgs& args, const ThreadPool& pool);
 };
 
@@ -144,11 +152,27 @@ dnnl::convolution_forward::primitive_desc PackedConvolution::Impl::describe(cons
 Prepared PackedConvolution::Impl::prepare(const PrimitiveKey& key, int runs) {
   Prepared primitive = primitives.get(key, [&] {
     const onednn::OneThread one_thread;
-    const auto description = describe(key, weight.get_desc(), static_cast<bool>(bias));
-    return std::make_shared<const onednn::PreparedPrimitive>(dnnl::convolution_forward(description), weight, bias);
+    const bool has_bias = static_cast<bool>(bias);
+    auto description = describe(key, weight.get_desc(), has_bias);
+    if (onednn::is_reference(description.impl_info_str())) {
+      const dnnl::memory::desc any(weight_dims(shape), onednn::data_type_of(dtype), dnnl::memory::format_tag::any);
+      description = describe(key, any, has_bias);
+    }
+    return std::make_shared<const onednn::PreparedPrimitive>(dnnl::convolution_forward(description),
+                                                             weight_as(description.weights_desc()), bias);
   });
   primitive->reserve(runs);
   return primitive;
+}
+
+const dnnl::memory& PackedConvolution::Impl::weight_as(const dnnl::memory::desc& desc) {
+  if (desc == weight.get_desc()) return weight;
+  for (const Repacked& known : repacked) {
+    if (known.weight.get_desc() == desc) return known.weight;
+  }
+  Repacked& made = repacked.emplace_back();
+  made.weight = onednn::repack(weight, desc, made.bytes);
+  return made.weight;
 }
 
 void PackedConvolution::Impl::run(const ConvolutionArgs& args, const ThreadPool& pool) {

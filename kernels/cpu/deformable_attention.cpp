@@ -108,6 +108,25 @@ HWY_INLINE void corners(D d, V pixel_x, V pixel_y, const SampleGrid& grid, int i
   }
 }
 
+// The nearest cell of samples i .. i + lanes, at floor(x), floor(y), as a first corner with all of the weight.
+template <class D, class V = hn::Vec<D>>
+HWY_INLINE void nearest_cells(D d, V x, V y, const SampleGrid& grid, int i, Samples& samples) {
+  const hn::RebindToSigned<D> di;
+  const auto zero = hn::Zero(d), one = hn::Set(d, 1.0f);
+  const auto width = hn::LoadU(d, grid.width + i), height = hn::LoadU(d, grid.height + i);
+  const auto clamp = [&](V v, V size) {  // NaN becomes 0
+    return hn::Min(hn::Floor(hn::IfThenElseZero(hn::Gt(v, zero), v)), hn::Sub(size, one));
+  };
+  const auto row = hn::ConvertTo(di, hn::MulAdd(clamp(y, height), width, clamp(x, width)));
+  hn::Store(hn::Load(d, samples.numerator + i), d, samples.weight[0] + i);
+  hn::Store(hn::Add(row, hn::LoadU(di, grid.begin + i)), di, samples.row[0] + i);
+  for (int corner = 1; corner < kCorners; ++corner) {
+    hn::Store(zero, d, samples.weight[corner] + i);
+    hn::Store(hn::Set(di, -1), di, samples.row[corner] + i);
+  }
+}
+
+template <bool kTakesNearest>
 void locate_samples(const SampleGrid& grid, const float* reference, const float* HWY_RESTRICT offsets, int count,
                     Samples& samples) {
   const hn::CappedTag<float, kPadding> d;
@@ -125,9 +144,14 @@ void locate_samples(const SampleGrid& grid, const float* reference, const float*
       hn::LoadInterleaved2(d, tail, x, y);
     }
     const auto step = hn::LoadU(d, grid.step + i);
-    x = hn::MulSub(hn::MulAdd(x, hn::Mul(step, box_width), centre_x), hn::LoadU(d, grid.width + i), half);
-    y = hn::MulSub(hn::MulAdd(y, hn::Mul(step, box_height), centre_y), hn::LoadU(d, grid.height + i), half);
-    corners(d, x, y, grid, i, samples);
+    const auto width = hn::LoadU(d, grid.width + i), height = hn::LoadU(d, grid.height + i);
+    x = hn::MulAdd(x, hn::Mul(step, box_width), centre_x);
+    y = hn::MulAdd(y, hn::Mul(step, box_height), centre_y);
+    if constexpr (kTakesNearest) {
+      nearest_cells(d, hn::MulAdd(x, width, half), hn::MulAdd(y, height, half), grid, i, samples);
+    } else {
+      corners(d, hn::MulSub(x, width, half), hn::MulSub(y, height, half), grid, i, samples);
+    }
   }
 }
 
@@ -165,7 +189,8 @@ void attend(const DeformableAttentionArgs& args, const SampleGrid& grid, std::in
   for (int first = 0; first < args.heads; first += block_heads) {
     const int heads = std::min(block_heads, args.heads - first), count = heads * head_samples;
     softmax_numerators(offsets + 2 * row_samples + first * head_samples, heads, head_samples, samples);
-    locate_samples(grid, args.reference + row * 4, offsets + 2 * first * head_samples, count, samples);
+    const auto locate = args.takes_nearest ? locate_samples<true> : locate_samples<false>;
+    locate(grid, args.reference + row * 4, offsets + 2 * first * head_samples, count, samples);
     for (int head = 0; head < heads; ++head) {
       const int begin = head * head_samples, end = begin + head_samples;
       std::int64_t column = std::int64_t{first + head} * args.head_dim;

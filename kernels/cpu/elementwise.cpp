@@ -35,7 +35,8 @@ template <typename A, typename B, typename Y>
 void add_rows(const AddArgs& args, std::int64_t first, std::int64_t last) {
   for (std::int64_t r = first; r < last; ++r) {
     const B* b = args.b == nullptr ? nullptr : static_cast<const B*>(args.b) + r % args.b_rows * args.cols;
-    add_row(static_cast<const A*>(args.a) + r * args.a_row_stride, b, static_cast<Y*>(args.y) + r * args.y_row_stride,
+    const std::int64_t a_row = args.a_rows > 0 ? r % args.a_rows : r;
+    add_row(static_cast<const A*>(args.a) + a_row * args.a_row_stride, b, static_cast<Y*>(args.y) + r * args.y_row_stride,
             static_cast<std::size_t>(args.cols));
   }
 }
@@ -74,7 +75,7 @@ void add(const AddArgs& args, const ThreadPool& pool) {
   require_f32_or_bf16("a", args.a_dtype);
   if (args.b != nullptr) require_f32_or_bf16("b", args.b_dtype);
   require_f32_or_bf16("y", args.y_dtype);
-  if (args.rows < 0 || args.cols < 0 || (args.b != nullptr && args.b_rows <= 0)) {
+  if (args.rows < 0 || args.a_rows < 0 || args.cols < 0 || (args.b != nullptr && args.b_rows <= 0)) {
     fail(Error::Code::argument, "add: {} rows, {} columns, {} rows of b", args.rows, args.cols, args.b_rows);
   }
   if (args.a_row_stride < args.cols || args.y_row_stride < args.cols) {

@@ -161,12 +161,15 @@ void copy_rows(const std::byte* from, std::int64_t from_row_bytes, std::byte* to
 
 dnnl::memory pack(const float* values, const dnnl::memory::desc& plain, const dnnl::memory::desc& desc,
                   AlignedBuffer& keep) {
+  return repack(dnnl::memory(plain, engine(), const_cast<float*>(values)), desc, keep);
+}
+
+dnnl::memory repack(const dnnl::memory& from, const dnnl::memory::desc& desc, AlignedBuffer& keep) {
   const OneThread one_thread;
-  const dnnl::memory source(plain, engine(), const_cast<float*>(values));
   keep = AlignedBuffer(desc.get_size());
   dnnl::memory packed(desc, engine(), keep.data());
   dnnl::stream stream(engine());
-  dnnl::reorder(source, packed).execute(stream, const_cast<dnnl::memory&>(source), packed);
+  dnnl::reorder(from, packed).execute(stream, const_cast<dnnl::memory&>(from), packed);
   stream.wait();
   return packed;
 }

@@ -156,5 +156,7 @@ void copy_rows(const std::byte* from, std::int64_t from_row_bytes, std::byte* to
 // Copies f32 values into a new memory object of `desc`, converted and reordered. `keep` receives the bytes.
 dnnl::memory pack(const float* values, const dnnl::memory::desc& plain, const dnnl::memory::desc& desc,
                   AlignedBuffer& keep);
+// The same from a memory object of another layout.
+dnnl::memory repack(const dnnl::memory& from, const dnnl::memory::desc& desc, AlignedBuffer& keep);
 
 }  // namespace vistazo::cpu::onednn

@@ -50,8 +50,10 @@ __global__ void __launch_bounds__(kThreads) proposal_scores_kernel(const __grid_
   float best = -kInfinity;
   for (int i = lane; i < args.classes; i += 32) best = fmaxf(best, logits[i]);  // skips NaN
   best = largest_of_warp(best);
-  const float width = args.proposals[std::int64_t{divide(row, args.rows).rest} * 4 + 2];
-  if (lane == 0) args.scores[row] = width > 0.0f ? best : -kInfinity;
+  if (lane != 0) return;
+  const bool is_valid =
+      args.proposals == nullptr || args.proposals[std::int64_t{divide(row, args.rows).rest} * 4 + 2] > 0.0f;
+  args.scores[row] = is_valid ? best : -kInfinity;
 }
 
 }  // namespace

@@ -1,10 +1,11 @@
-// Convolution on CUDA: checks and packing; the product is in gemm/.
+// Convolution on CUDA: checks and packing; the products are in gemm/ and direct_convolution.cu.
 #include <limits>
 #include <vector>
 
 #include "kernels/base/error.h"
 #include "kernels/cuda/convolution.h"
 #include "kernels/cuda/device_memory.h"
+#include "kernels/cuda/direct_convolution.h"
 #include "kernels/cuda/gemm/gemm.h"
 
 namespace vistazo::cuda {
@@ -24,6 +25,25 @@ std::vector<float> packed(const float* weight, const ConvolutionShape& s, int we
     }
   }
   return result;
+}
+
+bool is_depthwise(const ConvolutionShape& s) {
+  return s.in_channels == s.groups && s.out_channels == s.groups && s.groups > 1;
+}
+
+// (tap, channel) for a depthwise convolution, rows padded to weight_stride.
+std::vector<float> packed_depthwise(const float* weight, const ConvolutionShape& s, int weight_stride) {
+  const auto taps = static_cast<std::size_t>(s.kernel_height) * static_cast<std::size_t>(s.kernel_width);
+  const auto channels = static_cast<std::size_t>(s.groups), stride = static_cast<std::size_t>(weight_stride);
+  std::vector<float> result(taps * stride);
+  for (std::size_t c = 0; c < channels; ++c) {
+    for (std::size_t tap = 0; tap < taps; ++tap) result[tap * stride + c] = weight[c * taps + tap];
+  }
+  return result;
+}
+
+int round_up(int count) {
+  return (count + kWeightAlignment - 1) / kWeightAlignment * kWeightAlignment;
 }
 
 }  // namespace
@@ -49,11 +69,11 @@ PackedConvolution::PackedConvolution(const float* weight, const float* bias, con
   if (dtype != DType::f32 && dtype != DType::f16 && dtype != DType::bf16) {
     fail(Error::Code::unsupported, "convolution: {}; f32, f16 or bf16 is needed", name_of(dtype));
   }
-  const int depth = s.in_channels / s.groups * s.kernel_height * s.kernel_width;
   impl_->shape = shape;
-  impl_->weight_stride = (depth + kWeightAlignment - 1) / kWeightAlignment * kWeightAlignment;
+  impl_->weight_stride =
+      round_up(is_depthwise(s) ? s.groups : s.in_channels / s.groups * s.kernel_height * s.kernel_width);
   impl_->dtype = dtype;
-  impl_->weight = upload(packed(weight, s, impl_->weight_stride), dtype);
+  impl_->weight = upload((is_depthwise(s) ? packed_depthwise : packed)(weight, s, impl_->weight_stride), dtype);
   if (bias != nullptr) impl_->bias = upload({bias, static_cast<std::size_t>(s.out_channels)}, DType::f32);
 }
 
@@ -93,35 +113,37 @@ void PackedConvolution::run(const ConvolutionArgs& args, const MatmulContext& co
   if (rows > std::numeric_limits<int>::max() / 2) {
     fail(Error::Code::unsupported, "convolution: {} output pixels; split the batch", rows);
   }
-  gemm("convolution",
-       {.x = args.x,
-        .weight = impl.weight.data(),
-        .bias = static_cast<const float*>(impl.bias.data()),
-        .y = args.y,
-        .dtype = impl.dtype,
-        .y_dtype = args.y_dtype,
-        .rows = static_cast<int>(rows),
-        .columns = s.out_channels / s.groups,
-        .depth = s.in_channels / s.groups * s.kernel_height * s.kernel_width,
-        .groups = s.groups,
-        .x_stride = x_stride,
-        .y_stride = y_stride,
-        .weight_stride = impl.weight_stride,
-        .batch = args.batch,
-        .height = args.height,
-        .width = args.width,
-        .channels = s.in_channels / s.groups,
-        .out_height = out_height,
-        .out_width = out_width,
-        .kernel_height = s.kernel_height,
-        .kernel_width = s.kernel_width,
-        .stride = s.stride,
-        .padding = s.padding,
-        .activation = args.activation,
-        .accumulate = args.accumulate,
-        .post_scale = args.post_scale,
-        .post_bias = args.post_bias},
-       context);
+  const Gemm product{.x = args.x,
+                     .weight = impl.weight.data(),
+                     .bias = static_cast<const float*>(impl.bias.data()),
+                     .y = args.y,
+                     .dtype = impl.dtype,
+                     .y_dtype = args.y_dtype,
+                     .rows = static_cast<int>(rows),
+                     .columns = s.out_channels / s.groups,
+                     .depth = s.in_channels / s.groups * s.kernel_height * s.kernel_width,
+                     .groups = s.groups,
+                     .x_stride = x_stride,
+                     .y_stride = y_stride,
+                     .weight_stride = impl.weight_stride,
+                     .batch = args.batch,
+                     .height = args.height,
+                     .width = args.width,
+                     .channels = s.in_channels / s.groups,
+                     .out_height = out_height,
+                     .out_width = out_width,
+                     .kernel_height = s.kernel_height,
+                     .kernel_width = s.kernel_width,
+                     .stride = s.stride,
+                     .padding = s.padding,
+                     .activation = args.activation,
+                     .accumulate = args.accumulate,
+                     .post_scale = args.post_scale,
+                     .post_bias = args.post_bias};
+  if (product.rows == 0) return;
+  if (is_depthwise(s)) return depthwise_convolution(product, context.stream);
+  if (context.path == GemmPath::automatic && is_stem(product)) return stem_convolution(product, context.stream);
+  gemm("convolution", product, context);
 }
 
 }  // namespace vistazo::cuda

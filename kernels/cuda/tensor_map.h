@@ -30,7 +30,12 @@ inline void check_tensor_map(CUresult result, const char* call) {
   if (result != CUDA_SUCCESS) fail(Error::Code::device, "{}: error {}", call, static_cast<int>(result));
 }
 
-// A matrix of 16-bit elements, in boxes of box_rows x box_columns; rows in shared memory are 128 bytes, swizzled.
+// Of rows of 32 or 64 elements of 16 bits in shared memory.
+inline CUtensorMapSwizzle swizzle_of(int columns) {
+  return columns == 32 ? CU_TENSOR_MAP_SWIZZLE_64B : CU_TENSOR_MAP_SWIZZLE_128B;
+}
+
+// A matrix of 16-bit elements, in boxes of box_rows x box_columns, which is 32 or 64; swizzled in shared memory.
 inline CUtensorMap matrix_map(const void* data, DType dtype, std::int64_t rows, std::int64_t columns,
                               std::int64_t row_stride, int box_rows, int box_columns) {
   static const auto encode = driver_function<decltype(&cuTensorMapEncodeTiled)>("cuTensorMapEncodeTiled");
@@ -39,7 +44,7 @@ inline CUtensorMap matrix_map(const void* data, DType dtype, std::int64_t rows, 
   const cuuint64_t stride[] = {static_cast<cuuint64_t>(row_stride) * 2};
   const cuuint32_t box[] = {static_cast<cuuint32_t>(box_columns), static_cast<cuuint32_t>(box_rows)}, step[] = {1, 1};
   check_tensor_map(encode(&map, tensor_map_type(dtype), 2, const_cast<void*>(data), size, stride, box, step,
-                          CU_TENSOR_MAP_INTERLEAVE_NONE, CU_TENSOR_MAP_SWIZZLE_128B, CU_TENSOR_MAP_L2_PROMOTION_L2_256B,
+                          CU_TENSOR_MAP_INTERLEAVE_NONE, swizzle_of(box_columns), CU_TENSOR_MAP_L2_PROMOTION_L2_256B,
                           CU_TENSOR_MAP_FLOAT_OOB_FILL_NONE),
                    "cuTensorMapEncodeTiled");
   return map;
@@ -72,7 +77,7 @@ inline CUtensorMap pixel_map(const PixelMap& m) {
   const cuuint32_t step[] = {1, step_size, step_size, 1};
   check_tensor_map(encode(&map, tensor_map_type(m.dtype), 4, const_cast<void*>(m.data), size, stride, lower, upper,
                           static_cast<cuuint32_t>(m.box_channels), static_cast<cuuint32_t>(m.box_pixels), step,
-                          CU_TENSOR_MAP_INTERLEAVE_NONE, CU_TENSOR_MAP_SWIZZLE_128B, CU_TENSOR_MAP_L2_PROMOTION_L2_256B,
+                          CU_TENSOR_MAP_INTERLEAVE_NONE, swizzle_of(m.box_channels), CU_TENSOR_MAP_L2_PROMOTION_L2_256B,
                           CU_TENSOR_MAP_FLOAT_OOB_FILL_NONE),
                    "cuTensorMapEncodeIm2col");
   return map;

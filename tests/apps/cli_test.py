@@ -12,7 +12,7 @@ import unittest
 
 PROGRAM, MODEL, IMAGES = (os.path.abspath(path) for path in sys.argv[1:4])
 IMAGES = pathlib.Path(IMAGES)
-SUBCOMMANDS = ["detect", "eval", "forward", "inspect", "bench"]
+SUBCOMMANDS = ["detect", "eval", "forward", "inspect", "bench", "convert"]
 
 
 def run(*arguments, **options):
@@ -53,7 +53,8 @@ class UsageTest(CommandLineTest):
                           ["inspect"], ["bench"], ["bench", "--random-weights"], ["bench", "--model", MODEL, "--size", "3y4"],
                           ["detect", "--device", "abacus", "a.png"], ["detect", "--min-score", "2", "a.png"],
                           ["detect", "--batch", "0", "a.png"], ["detect", "--threads", "-1", "a.png"],
-                          ["bench", "--model", MODEL, "--batch", "1,zero"]]:
+                          ["bench", "--model", MODEL, "--batch", "1,zero"], ["convert"], ["convert", MODEL],
+                          ["convert", MODEL, "x", "--dtype", "f8"]]:
             with self.subTest(arguments=arguments):
                 result = self.check(run(*arguments), 2)
                 self.assertRegex(result.stderr, r"^vistazo: [^\n]+\n$")
@@ -325,6 +326,37 @@ class ModelTest(CommandLineTest):
                                 self.folder / "out.safetensors"), 2)
         self.assertIn("pixel_values", result.stderr)
         self.assertFalse((self.folder / "out.safetensors").exists())
+
+    def test_labels(self):
+        classes = json.loads(self.check(run("inspect", MODEL, "--json", "-"), 0).stdout)["classes"]
+        names = self.folder / "names.txt"
+        names.write_text("".join(f"thing {i}\n" for i in range(len(classes))))
+        found = json.loads(self.check(run("inspect", MODEL, "--labels", names, "--json", "-"), 0).stdout)["classes"]
+        self.assertEqual(found, [f"thing {i}" for i in range(len(classes))])
+        names.write_text("one too few")
+        self.assertIn("1 class names are given", self.check(run("inspect", MODEL, "--labels", names), 2).stderr)
+        self.check(run("inspect", MODEL, "--labels", self.folder / "none.txt"), 2)
+
+    def test_convert(self):
+        target = self.folder / "half"
+        self.check(run("convert", MODEL, target, "--dtype", "f16"), 0)
+        self.assertEqual(sorted(p.name for p in target.iterdir()),
+                         ["config.json", "model.safetensors", "preprocessor_config.json"])
+        types = {entry["dtype"] for entry in self.read_header(target / "model.safetensors").values()}
+        self.assertEqual(types, {"F16"})
+        before, after = (json.loads(self.check(run("inspect", model, "--json", "-"), 0).stdout) for model in
+                         (MODEL, target))
+        for key in ("family", "classes", "input_height", "input_width", "queries", "parameters", "cost"):
+            self.assertEqual(before[key], after[key])
+        self.assertIn("already has", self.check(run("convert", MODEL, target), 2).stderr)
+        self.assertIn("--arch", self.check(run("inspect", target / "model.safetensors", "--arch", "none"), 2).stderr)
+
+    def test_a_file_that_is_no_checkpoint(self):
+        evil = self.folder / "evil.pth"
+        evil.write_bytes(b"\x80\x02cos\nsystem\nX\x0a\0\0\0echo pwned\x85R.")
+        result = self.check(run("inspect", evil), 2)
+        self.assertRegex(result.stderr, r'^vistazo: [^\n]+ refers to "system" of "os"[^\n]+\n$')
+        self.assertEqual(result.stdout, "")
 
     def write_tensors(self, name, header, data):
         text = json.dumps(header).encode()

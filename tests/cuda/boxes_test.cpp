@@ -75,6 +75,10 @@ TEST_CASE("proposal_scores: NaN logits, infinities, boxes without width") {
           {floats_at(logit_buffer), floats_at(proposal_buffer), floats_at(scores), batch, rows, classes}, nullptr);
       CHECK(scores.floats() == reference::proposal_scores(logits, proposals, batch, rows, classes));
       CHECK(scores.is_guard_intact());
+      // Without proposals, all are valid.
+      cuda::proposal_scores({floats_at(logit_buffer), nullptr, floats_at(scores), batch, rows, classes}, nullptr);
+      const std::vector<float> all(std::size_t(rows) * 4, 1.0f);
+      CHECK(scores.floats() == reference::proposal_scores(logits, all, batch, rows, classes));
     }
   }
   CHECK_THROWS_AS(cuda::proposal_scores({nullptr, nullptr, nullptr, 1, 3, 0}, nullptr), Error);

@@ -104,6 +104,9 @@ TEST_CASE("convolution: kernels, strides and padding") {
     check({{8, 16, 5, 3, 1, 2}, 1, 9, 7, dtype, dtype}, context);
     check({{3, 32, 3, 3, 2, 1}, 2, 17, 19, dtype, dtype}, context);
     check({{3, 20, 16, 16, 16, 0}, 1, 48, 33, dtype, dtype}, context);
+    check({{3, 40, 7, 7, 2, 3}, 2, 17, 19, dtype, dtype}, context);
+    check({{4, 64, 3, 5, 1, 1}, 1, 9, 11, dtype, DType::f32}, context);
+    check({{2, 7, 3, 3, 1, 1}, 1, 9, 11, dtype, dtype, Activation::silu}, context);
     check({{24, 91, 1, 1, 1, 0}, 2, 9, 13, dtype, dtype}, context);
     check({{24, 64, 1, 1, 2, 0}, 2, 9, 13, dtype, dtype}, context);
     check({{32, 17, 2, 2, 1, 0, 1, 1}, 2, 9, 13, dtype, dtype}, context);
@@ -123,6 +126,8 @@ TEST_CASE("convolution: every tile shape of sm90") {
     check({{24, 91, 1, 1, 2, 0}, 2, 9, 13, dtype, dtype}, context);
     check({{32, 40, 2, 2, 1, 0, 1, 1}, 2, 9, 13, dtype, dtype}, context);
     check({{64, 64, 3, 3, 1, 1}, 2, 1, 1, dtype, dtype}, context);
+    check({{32, 64, 3, 3, 1, 1}, 2, 9, 17, dtype, dtype, Activation::relu}, context);
+    check({{32, 24, 3, 3, 2, 1}, 1, 9, 17, dtype, DType::f32, Activation::gelu}, context);
   });
 }
 
@@ -132,6 +137,8 @@ TEST_CASE("convolution: groups") {
     check({{12, 24, 3, 3, 1, 1, 4}, 2, 9, 7, dtype, dtype}, context);
     check({{72, 72, 3, 3, 1, 1, 72}, 2, 9, 13, dtype, dtype, Activation::relu}, context);
     check({{64, 64, 5, 5, 2, 2, 64}, 2, 9, 13, dtype, dtype}, context);
+    check({{48, 48, 3, 3, 1, 1, 48}, 1, 10, 17, dtype, DType::f32, Activation::gelu, true, 8, 8, true}, context);
+    check({{48, 48, 3, 3, 1, 1, 48}, 1, 10, 17, dtype, dtype, Activation::none, true, 3, 5}, context);
     check({{7, 7, 3, 3, 1, 1, 7}, 1, 9, 13, dtype, dtype}, context);
     check({{8, 16, 3, 3, 1, 1, 8}, 1, 9, 13, dtype, dtype}, context);
   });

@@ -36,6 +36,30 @@ TEST_CASE("post-processing ranks pairs of query and class, best first") {
   CHECK(found[2].box.x0 == doctest::Approx(20));
 }
 
+TEST_CASE("candidates that a device has selected become the same detections") {
+  const std::vector<float> boxes{.5f, .5f, .2f, .4f, .25f, .25f, .1f, .1f, .26f, .25f, .1f, .1f};
+  const std::vector<float> logits{logit(0.2f), logit(0.9f), logit(0.5f), logit(0.8f), logit(0.1f), logit(0.7f)};
+  const Selection selection{0.3f, 10, 0.5f};
+  const Detections expected = run(logits, boxes, 2, selection);
+  std::vector<DetectionCandidate> candidates;
+  for (const int index : {1, 3, 5, 2}) {  // from the best on
+    const float* box = &boxes[static_cast<std::size_t>(index / 2 * 4)];
+    candidates.push_back({logits[static_cast<std::size_t>(index)], index, {box[0], box[1], box[2], box[3]}});
+  }
+  CHECK(PostProcessor::only_threshold(selection) == doctest::Approx(logit(0.3f)));
+  CHECK(!PostProcessor::only_threshold({0.3f, 10, 0, {0.5f, 0.5f}}));
+  Detections found;
+  PostProcessor::run_selected(candidates, 2, {{100, 100}, 0, 0, {100, 100}}, {100, 100}, selection, found);
+  REQUIRE(found.size() == expected.size());
+  REQUIRE(found.size() == 3);  // one of two that overlap is suppressed
+  for (std::size_t i = 0; i < found.size(); ++i) {
+    CHECK(found[i].score == expected[i].score);
+    CHECK(found[i].class_id == expected[i].class_id);
+    CHECK(found[i].box.x0 == expected[i].box.x0);
+    CHECK(found[i].box.y1 == expected[i].box.y1);
+  }
+}
+
 TEST_CASE("post-processing keeps the best max_detections and breaks ties by index") {
   const std::vector<float> logits(6, 1.0f), boxes{.1f, .5f, .1f, .1f, .2f, .5f, .1f, .1f, .3f, .5f, .1f, .1f};
   const Detections found = run(logits, boxes, 2, {0.0f, 3, 0});

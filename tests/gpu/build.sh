@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# tests/gpu/build.sh FOLDER [NVCC ARGUMENT...]: builds cuda_tests and attention_bench into FOLDER with nvcc alone, for
+# tests/gpu/build.sh FOLDER [NVCC ARGUMENT...]: builds cuda_tests and the benches into FOLDER with nvcc alone, for
 # machines without the other dependencies. Needs the headers of doctest and fmt. The programs need no library but libc.
 #   VISTAZO_CUDA_ARCH=90   the architecture; the portable kernels run from 80 on
 set -euo pipefail
@@ -10,11 +10,10 @@ cd "$(dirname "${BASH_SOURCE[0]}")/../.."
 
 architecture=${VISTAZO_CUDA_ARCH:-90}
 common=(-std=c++20 -O3 -DFMT_HEADER_ONLY -I. -Iengine)
-kernels=(kernels/cuda/attention/{attention,f32,sm80}.cu kernels/cuda/gemm/{gemm,simt,sm80}.cu
-  kernels/cuda/{activation,boxes,convolution,deformable_attention,depth_to_space,detections,elementwise}.cu
-  kernels/cuda/{image_resize,layer_norm,linear,rows,sine_embedding,softmax,top_k}.cu)
-hopper=(kernels/cuda/{attention,gemm}/sm90.cu)
-host=(kernels/cuda/attention/{choose_sm90,tensor_maps}.cpp)
+shopt -s globstar extglob
+kernels=(kernels/cuda/**/!(sm90).cu)
+hopper=(kernels/cuda/**/sm90.cu) # instructions that compute capability 9.0 alone has
+host=(kernels/cuda/**/*.cpp)
 objects=()
 for source in "${kernels[@]}"; do
   objects+=("$out/${source//\//_}.o")
@@ -29,11 +28,13 @@ for source in "${host[@]}"; do
   objects+=("$out/${source//\//_}.o")
   "${CXX:-c++}" "${common[@]}" -isystem "$include" -c "$source" -o "${objects[-1]}"
 done
-for source in tests/cuda/*.cpp tests/gpu/attention_bench.cpp; do
+for source in tests/cuda/*.cpp tests/gpu/*_bench.cpp; do
   "${CXX:-c++}" "${common[@]}" -isystem "$include" -c "$source" -o "$out/$(basename "$source").o"
 done
 link=(nvcc -arch="sm_$architecture" -cudart static -Xcompiler=-static-libstdc++ -Xcompiler=-static-libgcc
   "${objects[@]}")
 "${link[@]}" "$out"/{main,*_test}.cpp.o -o "$out/cuda_tests"
-"${link[@]}" "$out/attention_bench.cpp.o" -o "$out/attention_bench"
+for bench in attention_bench small_kernels_bench; do
+  "${link[@]}" "$out/$bench.cpp.o" -o "$out/$bench"
+done
 rm "$out"/*.o

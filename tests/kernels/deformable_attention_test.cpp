@@ -106,6 +106,29 @@ TEST_CASE("deformable_attention") {
   });
 }
 
+// No position of these problems is so near to a step that rounding takes it across: a sample of another cell would be
+// off by more than any tolerance.
+TEST_CASE("deformable_attention: the nearest cell of each sample") {
+  const std::vector<Shape> shapes = {{1, 33, 8, 32, {4, 6, 3}, {{40, 40}, {20, 20}, {10, 10}}},
+                                     {2, 17, 3, 24, {3}, {{7, 5}, {1, 1}}, 13},
+                                     {1, 9, 40, 17, {5, 1}, {{1, 9}, {9, 1}}}};
+  testing::for_each_simd_target([&] {
+    for (const Shape& shape : shapes) {
+      for (const DType dtype : {DType::f32, DType::bf16}) {
+        Problem problem(shape, dtype);
+        problem.args.takes_nearest = true;
+        problem.offset_logits[1] = kNaN;
+        problem.offset_logits[2] = -1e30f;
+        problem.offset_logits[4] = kInfinity;
+        cpu::deformable_attention(problem.args, ThreadPool(2));
+        CHECK(problem.out.is_guard_intact());
+        const auto expected = reference::deformable_attention<double>(problem.args, problem.value.floats());
+        CHECK(relative_error(problem.out.floats(), expected) <= (dtype == DType::f32 ? 1e-6 : 0x1p-8));
+      }
+    }
+  });
+}
+
 TEST_CASE("deformable_attention agrees with PyTorch") {
   const testing::StoredTensors stored("msda/msda.safetensors");
   const auto locations = stored.read<float>("sampling_locations");  // (B, Q, H, L, P, 2)

@@ -94,6 +94,30 @@ TEST_CASE("add: dtypes, strides and a repeated b") {
   });
 }
 
+TEST_CASE("add: a repeats as b does") {
+  const auto a = random_floats(7 * 65, 1), b = random_floats(5 * 65, 2);
+  for (const bool has_b : {true, false}) {
+    GuardedBuffer y(70 * 65, DType::f32);
+    cpu::add({.a = a.data(),
+              .b = has_b ? b.data() : nullptr,
+              .y = y.data(),
+              .rows = 70,
+              .b_rows = 5,
+              .cols = 65,
+              .a_row_stride = 65,
+              .y_row_stride = 65,
+              .a_dtype = DType::f32,
+              .b_dtype = DType::f32,
+              .y_dtype = DType::f32,
+              .a_rows = 7},
+             ThreadPool(2));
+    std::vector<float> expected;
+    for (std::size_t i = 0; i < 70 * 65; ++i) expected.push_back(a[i % a.size()] + (has_b ? b[i % b.size()] : 0.0f));
+    CHECK(y.floats() == expected);
+    CHECK(y.is_guard_intact());
+  }
+}
+
 TEST_CASE("add: in place") {
   const auto values = random_floats(577 * 65, 1);
   GuardedBuffer a(values, DType::f32);

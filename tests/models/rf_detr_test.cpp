@@ -11,6 +11,7 @@
 #include <vector>
 
 #include "tests/support/buffers.h"
+#include "tests/support/stored_model.h"
 #include "tests/weights/support.h"
 
 // RF-DETR against stored outputs of the PyTorch reference (tests/data/generate_models.py): small random models of every
@@ -18,7 +19,9 @@
 namespace vistazo {
 namespace {
 
-using Tensors = std::map<std::string, FloatTensor>;
+using testing::folders_of;
+using testing::load_model;
+using testing::StoredOutputs;
 
 const std::filesystem::path kModels = std::filesystem::path(VISTAZO_TEST_DATA) / "models";
 
@@ -26,50 +29,12 @@ const std::filesystem::path kModels = std::filesystem::path(VISTAZO_TEST_DATA) /
 // sums stays within 1e-6 of f64 (the generator prints it), a wrong weight or shape costs 1e-2 and more.
 constexpr double kF32Tolerance = 1e-5;
 
-std::vector<std::filesystem::path> folders_of(const std::filesystem::path& root, const std::string& prefix = "") {
-  std::vector<std::filesystem::path> folders;
-  for (const auto& entry : std::filesystem::directory_iterator(root)) {
-    if (entry.is_directory() && entry.path().filename().string().starts_with(prefix)) folders.push_back(entry.path());
-  }
-  std::ranges::sort(folders);
-  return folders;
-}
-
-Detector load(const std::filesystem::path& folder, Precision precision = Precision::f32, int threads = 2) {
-  Options options;
-  options.device = Device::cpu;
-  options.precision = precision;
-  options.cpu_threads = threads;
-  return Detector::load(folder, options);
-}
-
-// What a folder's io.safetensors says.
-struct Reference {
-  explicit Reference(const std::filesystem::path& folder) : tensors(read_tensor_file(folder / "io.safetensors")) {}
-
-  const FloatTensor& pixels() const { return tensors.at("pixel_values"); }
-  int side(std::size_t axis) const { return static_cast<int>(pixels().shape[axis]); }
-  std::span<const float> image(int index) const {
-    const auto size = pixels().values.size() / static_cast<std::size_t>(side(0));
-    return std::span(pixels().values).subspan(static_cast<std::size_t>(index) * size, size);
-  }
-  const std::vector<float>& logits() const { return tensors.at("logits").values; }
-  const std::vector<float>& boxes() const { return tensors.at("pred_boxes").values; }
-
-  RawOutputs outputs_of(const Detector& detector) const {
-    return detector.forward(pixels().values, side(0), side(2), side(3));
-  }
-
-  Tensors tensors;
-};
-
 void check_parity(const std::filesystem::path& folder, double tolerance) {
   CAPTURE(folder.filename().string());
-  const Reference reference(folder);
-  const RawOutputs outputs = reference.outputs_of(load(folder));
+  const StoredOutputs reference(folder);
+  const RawOutputs outputs = reference.outputs_of(load_model(folder));
   CHECK(outputs.batch == reference.side(0));
-  CHECK(std::vector<std::int64_t>{outputs.batch, outputs.queries, outputs.classes} ==
-        reference.tensors.at("logits").shape);
+  CHECK(std::vector<std::int64_t>{outputs.batch, outputs.queries, outputs.classes} == reference.logits_shape());
   const double logits = testing::relative_error(outputs.logits, reference.logits());
   const double boxes = testing::relative_error(outputs.boxes, reference.boxes());
   MESSAGE(folder.filename().string() << ": relative error of logits " << logits << ", of boxes " << boxes);
@@ -89,10 +54,10 @@ class EditedModel {
   // "" if it loads.
   std::string refusal() const {
     write_tensor_file(folder_.path() / "model.safetensors", tensors);
-    return testing::message_of(Error::Code::weights, [&] { load(folder_.path()); });
+    return testing::message_of(Error::Code::weights, [&] { load_model(folder_.path()); });
   }
 
-  Tensors tensors;
+  std::map<std::string, FloatTensor> tensors;
 
  private:
   testing::TemporaryFolder folder_;
@@ -121,14 +86,14 @@ TEST_CASE("RF-DETR: the outputs of the larger reference set") {
 }
 
 TEST_CASE("RF-DETR: both dialects of tensor names are recognised") {
-  CHECK(load(kModels / "w2_original").info().dialect == "original");
-  CHECK(load(kModels / "w2_huggingface").info().dialect == "huggingface");
-  CHECK(load(kModels / "seg").info().dialect == "original");
-  CHECK(load(kModels / "seg_huggingface").info().dialect == "huggingface");
+  CHECK(load_model(kModels / "w2_original").info().dialect == "original");
+  CHECK(load_model(kModels / "w2_huggingface").info().dialect == "huggingface");
+  CHECK(load_model(kModels / "seg").info().dialect == "original");
+  CHECK(load_model(kModels / "seg_huggingface").info().dialect == "huggingface");
 }
 
 TEST_CASE("RF-DETR: the model describes itself") {
-  const Detector detector = load(kModels / "w4_p14");
+  const Detector detector = load_model(kModels / "w4_p14");
   const ModelInfo& info = detector.info();
   CHECK(info.family == "rf_detr");
   CHECK(info.queries == 8);
@@ -146,8 +111,8 @@ TEST_CASE("RF-DETR: the model describes itself") {
 TEST_CASE("RF-DETR: a batch of two agrees with two single images") {
   for (const std::filesystem::path& folder : folders_of(kModels)) {
     CAPTURE(folder.filename().string());
-    const Reference reference(folder);
-    const Detector detector = load(folder);
+    const StoredOutputs reference(folder);
+    const Detector detector = load_model(folder);
     const RawOutputs both = reference.outputs_of(detector);
     std::vector<float> logits, boxes;
     for (int i = 0; i < reference.side(0); ++i) {
@@ -163,8 +128,8 @@ TEST_CASE("RF-DETR: a batch of two agrees with two single images") {
 TEST_CASE("RF-DETR: the same input gives the same bits, whatever ran in between") {
   for (const std::filesystem::path& folder : folders_of(kModels)) {
     CAPTURE(folder.filename().string());
-    const Reference reference(folder);
-    const Detector detector = load(folder);
+    const StoredOutputs reference(folder);
+    const Detector detector = load_model(folder);
     const RawOutputs first = reference.outputs_of(detector);
     detector.forward(reference.image(1), 1, reference.side(2), reference.side(3));
     const RawOutputs second = reference.outputs_of(detector);
@@ -176,27 +141,12 @@ TEST_CASE("RF-DETR: the same input gives the same bits, whatever ran in between"
 TEST_CASE("RF-DETR: the number of threads changes rounding at most") {
   for (const std::filesystem::path& folder : folders_of(kModels)) {
     CAPTURE(folder.filename().string());
-    const Reference reference(folder);
-    const RawOutputs one = reference.outputs_of(load(folder, Precision::f32, 1));
-    const RawOutputs two = reference.outputs_of(load(folder, Precision::f32, 2));
+    const StoredOutputs reference(folder);
+    const RawOutputs one = reference.outputs_of(load_model(folder, Precision::f32, 1));
+    const RawOutputs two = reference.outputs_of(load_model(folder, Precision::f32, 2));
     CHECK(testing::relative_error(one.logits, two.logits) < kF32Tolerance);
     CHECK(testing::relative_error(one.boxes, two.boxes) < kF32Tolerance);
   }
-}
-
-// Rows of a query in bf16 whose logits and box are those of f32.
-int near_rows(const RawOutputs& outputs, const Reference& reference) {
-  const auto row = [](const std::vector<float>& values, int index, int cols) {
-    const auto begin = values.begin() + std::ptrdiff_t{index} * cols;
-    return std::vector<float>(begin, begin + cols);
-  };
-  int near = 0;
-  for (int i = 0; i < outputs.batch * outputs.queries; ++i) {
-    const bool has_logits = testing::relative_error(row(outputs.logits, i, outputs.classes),
-                                                    row(reference.logits(), i, outputs.classes)) < 0.1;
-    near += has_logits && testing::max_difference(row(outputs.boxes, i, 4), row(reference.boxes(), i, 4)) < 0.02;
-  }
-  return near;
 }
 
 // A product of operands rounded to 8 bits is off by about 2^-9 * sqrt(2) of its size; some 50 products and norms in
@@ -206,16 +156,16 @@ int near_rows(const RawOutputs& outputs, const Reference& reference) {
 TEST_CASE("RF-DETR: bf16 stays near f32") {
   for (const std::filesystem::path& folder : folders_of(kModels)) {
     CAPTURE(folder.filename().string());
-    const Reference reference(folder);
+    const StoredOutputs reference(folder);
     RawOutputs outputs;
     try {
-      outputs = reference.outputs_of(load(folder, Precision::bf16));
+      outputs = reference.outputs_of(load_model(folder, Precision::bf16));
     } catch (const Error& error) {
       if (error.code != Error::Code::unsupported) throw;
       MESSAGE("skipped: " << error.what());
       return;
     }
-    CHECK(5 * near_rows(outputs, reference) >= 4 * outputs.batch * outputs.queries);
+    CHECK(5 * reference.near_rows(outputs) >= 4 * outputs.batch * outputs.queries);
   }
 }
 
@@ -224,7 +174,7 @@ TEST_CASE("RF-DETR: inputs of a wrong size are refused, the multiple is named") 
     const std::vector<float> pixels(values);
     return testing::message_of(Error::Code::argument, [&] { detector.forward(pixels, batch, height, width); });
   };
-  const Detector windowed = load(kModels / "w2_original"), whole = load(kModels / "w1_rect");
+  const Detector windowed = load_model(kModels / "w2_original"), whole = load_model(kModels / "w1_rect");
   CHECK(contains(refusal(windowed, 3 * 96 * 80, 1, 96, 80), "96 x 80 (height x width); multiples of 32"));
   CHECK(contains(refusal(windowed, 3 * 80 * 96, 1, 80, 96), "80 x 96 (height x width); multiples of 32"));
   CHECK(contains(refusal(whole, 3 * 48 * 83, 1, 48, 83), "multiples of 12"));

@@ -33,16 +33,25 @@ std::vector<T> deformable_attention(const DeformableAttentionArgs& a, const std:
           const T attention = std::exp(T(logits[i]) - T(largest)) / sum;
           const T x = (T(box[0]) + T(offset[0]) / T(a.level_points[l]) * T(box[2]) / 2) * T(width) - T(0.5);
           const T y = (T(box[1]) + T(offset[1]) / T(a.level_points[l]) * T(box[3]) / 2) * T(height) - T(0.5);
+          const auto add = [&](int yi, int xi, T weight) {
+            const float* from = &value[(level_begin + std::size_t(yi) * width + xi) * a.value_row_stride];
+            T* to = &out[(std::size_t(row) * a.heads + h) * a.head_dim];
+            for (int d = 0; d < a.head_dim; ++d) to[d] += weight * T(from[h * a.head_dim + d]);
+          };
+          if (a.takes_nearest) {
+            const auto cell = [](T position, int size) {  // NaN: 0
+              return position + 1 > 0 ? int(std::floor(std::min(position + 1, T(size - 1)))) : 0;
+            };
+            add(cell(y, height), cell(x, width), attention);
+            continue;
+          }
           // A position that is not finite, or far out, has no corner inside.
           if (!(x > -1 && x < width && y > -1 && y < height)) continue;
           const int left = int(std::floor(x)), top = int(std::floor(y));
           for (int yi = top; yi <= top + 1; ++yi) {
             for (int xi = left; xi <= left + 1; ++xi) {
               if (xi < 0 || xi >= width || yi < 0 || yi >= height) continue;
-              const T weight = attention * (T(1) - std::abs(x - T(xi))) * (T(1) - std::abs(y - T(yi)));
-              const float* from = &value[(level_begin + std::size_t(yi) * width + xi) * a.value_row_stride];
-              T* to = &out[(std::size_t(row) * a.heads + h) * a.head_dim];
-              for (int d = 0; d < a.head_dim; ++d) to[d] += weight * T(from[h * a.head_dim + d]);
+              add(yi, xi, attention * (T(1) - std::abs(x - T(xi))) * (T(1) - std::abs(y - T(yi))));
             }
           }
         }

@@ -125,7 +125,7 @@ TEST_CASE("paths that are not checkpoints") {
   const TemporaryFolder folder;
   CHECK(refusal(folder.path() / "none") == (folder.path() / "none").string() + ": no such file or folder");
   CHECK(refusal(folder.path() / "none.safetensors").find("No such file") != std::string::npos);
-  CHECK(refusal(folder.write("model.pt", "x")).find("is wanted") != std::string::npos);
+  CHECK(refusal(folder.write("model.onnx", "x")).find("is wanted") != std::string::npos);
   CHECK(refusal(folder.write("empty.safetensors", "")).find("too few") != std::string::npos);
   std::filesystem::create_directory(folder.path() / "folder.safetensors");
   CHECK_FALSE(refusal(folder.path() / "folder.safetensors").empty());

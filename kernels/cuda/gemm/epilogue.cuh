@@ -3,8 +3,9 @@
 #include "kernels/cuda/activation.cuh"
 #include "kernels/cuda/convert.cuh"
 #include "kernels/cuda/gemm/gemm.h"
+#include "kernels/cuda/ptx/ex2.cuh"
 
-// What becomes of the sums. A column counts over all groups, except where a group is given beside it.
+// What becomes of the sums. A column counts over all groups.
 namespace vistazo::cuda {
 
 template <typename Y>
@@ -15,34 +16,89 @@ __device__ inline void finish(const Gemm& gemm, float sum, std::int64_t row, int
   *y = from_float<Y>(activate(sum, gemm.activation) * gemm.post_scale + gemm.post_bias);
 }
 
-template <typename Y>
-struct alignas(2 * sizeof(Y)) Pair {
-  Y low, high;
+// x / 2 * (1 + erf(x / sqrt(2))) by the rational approximation 7.1.26 of Abramowitz & Stegun, whose error is at most
+// 1.5e-7: a third of the instructions of erff().
+__device__ inline float gelu(float x) {
+  constexpr float kSlope = 0.3275911f * 0.70710678f;  // of t's denominator, for erf's argument x / sqrt(2)
+  constexpr float kExponent = -0.72134752f;           // -log2(e) / 2
+  const float t = __fdividef(1.0f, 1.0f + kSlope * fabsf(x));
+  const float polynomial =
+      t * (0.254829592f + t * (-0.284496736f + t * (1.421413741f + t * (-1.453152027f + t * 1.061405429f))));
+  // x / 2 * (1 - erf(|x| / sqrt(2))): what x > 0 lacks of x, and all that x < 0 has of it.
+  const float tail = 0.5f * x * polynomial * ptx::ex2_approx_ftz(kExponent * x * x);
+  return x < 0.0f ? tail : x - tail;
+}
+
+// All of x at once: one choice of the activation for many independent values, which a choice for each would put in a
+// row. With the short division and exponential: errors of some units in the last place of f32.
+template <int kRows, int kColumns>
+__device__ inline void activate_all(float (&x)[kRows][kColumns], Activation activation) {
+  const auto replace = [&](auto&& function) {
+#pragma unroll
+    for (int i = 0; i < kRows; ++i) {
+#pragma unroll
+      for (int j = 0; j < kColumns; ++j) x[i][j] = function(x[i][j]);
+    }
+  };
+  switch (activation) {
+    case Activation::none:
+      return;
+    case Activation::relu:
+      return replace([](float v) { return v < 0.0f ? 0.0f : v; });
+    case Activation::silu:
+      return replace([](float v) { return __fdividef(v, 1.0f + __expf(-v)); });
+    case Activation::gelu:
+      return replace(gelu);
+  }
+}
+
+// Neighbouring columns of y that are stored together.
+template <typename Y, int kColumns>
+struct alignas(kColumns * sizeof(Y)) Group {
+  Y values[kColumns];
 };
 
-// The sums of an even column of a group and the next. `are_pairs_stored`: y takes both in one store.
-template <typename Y>
-__device__ inline void finish_pair(const Gemm& gemm, float low, float high, std::int64_t row, int group, int column,
-                                   bool are_pairs_stored) {
-  const int place = group * gemm.columns + column;
-  if (!are_pairs_stored) {
-    if (column < gemm.columns) finish<Y>(gemm, low, row, place);
-    if (column + 1 < gemm.columns) finish<Y>(gemm, high, row, place + 1);
-    return;
+template <int kColumns>
+__device__ inline void scale_all(const Gemm& gemm, float (&x)[kColumns]) {
+#pragma unroll
+  for (int i = 0; i < kColumns; ++i) x[i] = x[i] * gemm.post_scale + gemm.post_bias;
+}
+
+// y += or y, in one load where groups are whole and aligned.
+template <typename Y, int kColumns>
+__device__ inline void add_group(float (&x)[kColumns], const Y* y, int columns, bool is_whole) {
+  if (is_whole) {
+    const auto before = *reinterpret_cast<const Group<Y, kColumns>*>(y);
+#pragma unroll
+    for (int i = 0; i < kColumns; ++i) x[i] += to_float(before.values[i]);
+  } else {
+#pragma unroll
+    for (int i = 0; i < kColumns; ++i) {
+      if (i < columns) x[i] += to_float(y[i]);
+    }
   }
-  if (column >= gemm.columns) return;
-  auto* const y = reinterpret_cast<Pair<Y>*>(static_cast<Y*>(gemm.y) + row * gemm.y_stride + place);
-  if (gemm.bias != nullptr) {
-    low += gemm.bias[place];
-    high += gemm.bias[place + 1];
+}
+
+template <typename Y, int kColumns>
+__device__ inline void store_group(Y* y, const float (&x)[kColumns], int columns, bool is_whole) {
+  if (is_whole) {
+    Group<Y, kColumns> result;
+#pragma unroll
+    for (int i = 0; i < kColumns; ++i) result.values[i] = from_float<Y>(x[i]);
+    *reinterpret_cast<Group<Y, kColumns>*>(y) = result;
+  } else {
+#pragma unroll
+    for (int i = 0; i < kColumns; ++i) {
+      if (i < columns) y[i] = from_float<Y>(x[i]);
+    }
   }
-  if (gemm.accumulate) {
-    const Pair<Y> before = *y;
-    low += to_float(before.low);
-    high += to_float(before.high);
-  }
-  *y = {from_float<Y>(activate(low, gemm.activation) * gemm.post_scale + gemm.post_bias),
-        from_float<Y>(activate(high, gemm.activation) * gemm.post_scale + gemm.post_bias)};
+}
+
+// Whether all groups of so many columns are whole and aligned.
+inline bool are_groups_stored(const Gemm& gemm, int columns) {
+  const auto bytes = static_cast<std::uintptr_t>(columns) * size_of(gemm.y_dtype);
+  return gemm.columns % columns == 0 && gemm.y_stride % columns == 0 &&
+         reinterpret_cast<std::uintptr_t>(gemm.y) % bytes == 0;
 }
 
 }  // namespace vistazo::cuda

@@ -53,10 +53,4 @@ inline bool is_gather_aligned(const Gemm& gemm) {
   return gemm.channels % 8 == 0 && gemm.x_stride % 8 == 0 && reinterpret_cast<std::uintptr_t>(gemm.x) % 16 == 0;
 }
 
-// Whether an even column of a group and the next are elements of y at a multiple of their size together.
-inline bool are_pairs_stored(const Gemm& gemm) {
-  return gemm.columns % 2 == 0 && gemm.y_stride % 2 == 0 &&
-         reinterpret_cast<std::uintptr_t>(gemm.y) % (2 * size_of(gemm.y_dtype)) == 0;
-}
-
 }  // namespace vistazo::cuda

@@ -132,6 +132,30 @@ __device__ void multiply(float (&sums)[4], const std::uint32_t (&a)[4], std::uin
   }
 }
 
+// Pairs of columns of one row, the first at `column` of the group, each eight columns behind the one before.
+template <typename Y, int kPairs>
+__device__ void finish_row(const Gemm& gemm, float (&values)[kPairs][2], std::int64_t row, int group, int column,
+                           bool are_pairs_stored) {
+  const int place = group * gemm.columns + column;
+  Y* const y = static_cast<Y*>(gemm.y) + row * gemm.y_stride + place;
+#pragma unroll
+  for (int j = 0; j < kPairs; ++j) {
+    const int left = gemm.columns - column - 8 * j;
+    if (gemm.bias != nullptr) {
+      if (left > 0) values[j][0] += gemm.bias[place + 8 * j];
+      if (left > 1) values[j][1] += gemm.bias[place + 8 * j + 1];
+    }
+    if (gemm.accumulate) add_group(values[j], y + 8 * j, left, are_pairs_stored && left > 0);
+  }
+  activate_all(values, gemm.activation);
+#pragma unroll
+  for (int j = 0; j < kPairs; ++j) {
+    const int left = gemm.columns - column - 8 * j;
+    scale_all(gemm, values[j]);
+    store_group(y + 8 * j, values[j], left, are_pairs_stored && left > 0);
+  }
+}
+
 template <typename T, typename Y, typename Tile, bool kIsAligned>
 __global__ void __launch_bounds__(kThreads) gemm_sm80_kernel(const __grid_constant__ Sm80Launch launch) {
   constexpr int kRows = Tile::kRows, kColumns = Tile::kColumns, kStages = Tile::kDepth;
@@ -198,18 +222,20 @@ __global__ void __launch_bounds__(kThreads) gemm_sm80_kernel(const __grid_consta
   }
   ptx::cp_async_wait_all();  // the groups behind the last step are empty
 
+  // A lane has two neighbouring columns of eight.
 #pragma unroll
   for (int i = 0; i < kRowBlocks; ++i) {
 #pragma unroll
     for (int half = 0; half < 2; ++half) {
-      const int row = first_row + warp_row + 16 * i + 8 * half + lane / 4;
-      if (row >= gemm.rows) continue;
+      float values[2 * kColumnPairs][2];
 #pragma unroll
       for (int j = 0; j < 2 * kColumnPairs; ++j) {
-        const int column = first_column + warp_column + 8 * j + lane % 4 * 2;
-        finish_pair<Y>(gemm, sums[i][j][2 * half], sums[i][j][2 * half + 1], row, group, column,
-                       launch.are_pairs_stored);
+        values[j][0] = sums[i][j][2 * half];
+        values[j][1] = sums[i][j][2 * half + 1];
       }
+      const int row = first_row + warp_row + 16 * i + 8 * half + lane / 4;
+      const int column = first_column + warp_column + lane % 4 * 2;
+      if (row < gemm.rows) finish_row<Y>(gemm, values, row, group, column, launch.are_pairs_stored);
     }
   }
 }
@@ -247,7 +273,7 @@ void choose_output(const char* name, const Sm80Launch& parameters, CudaStream st
 void gemm_sm80(const char* name, const Gemm& gemm, CudaStream stream) {
   Sm80Launch parameters{};
   parameters.gemm = gemm;
-  parameters.are_pairs_stored = are_pairs_stored(gemm);
+  parameters.are_pairs_stored = are_groups_stored(gemm, 2);
   if (gemm.dtype == DType::f16) return choose_output<__half>(name, parameters, stream);
   choose_output<__nv_bfloat16>(name, parameters, stream);
 }

@@ -27,8 +27,6 @@ namespace {
 
 extern __shared__ uint4 shared_memory[];
 
-constexpr int kStep = 64;  // along k: 128 bytes, the widest swizzled row
-constexpr int kRowBytes = 128;
 constexpr int kWarpgroup = 128;
 constexpr int kWarpRows = 16;     // of a warpgroup's 64
 constexpr int kAlignment = 1024;  // of a swizzled tile in shared memory
@@ -37,25 +35,27 @@ struct Sm90Launch {
   CUtensorMap x, weight;
   Gemm gemm;
   int row_tiles, column_tiles;
-  int splits;             // blocks of a cluster, which divide the steps of a tile
-  int channel_steps;      // steps of one tap
-  bool is_pointwise;      // rows of the left operand are pixels
-  bool is_vector_stored;  // 16 bytes of y in one store
+  int splits;              // blocks of a cluster, which divide the steps of a tile
+  int channel_steps;       // steps of one tap
+  bool is_pointwise;       // rows of the left operand are pixels
+  bool are_groups_stored;  // 16 bytes of y in one store
 };
 
 // kColumnTile is multiplied in kParts instructions.
-template <int kRowTile, int kColumnTile, int kStageCount, int kBlocksPerMultiprocessor>
+// kStepColumns along k are a row in shared memory: 64 fill the widest swizzle; 32 are for pixels of 32 channels.
+template <int kRowTile, int kColumnTile, int kStageCount, int kBlocksPerMultiprocessor, int kStepColumns = 64>
 struct Tile {
   static constexpr int kRows = kRowTile, kColumns = kColumnTile, kStages = kStageCount;
   static constexpr int kBlocks = kBlocksPerMultiprocessor;
+  static constexpr int kStep = kStepColumns, kRowBytes = 2 * kStep;
   static constexpr int kWarpgroups = kRowTile / 64, kThreads = kWarpgroups * kWarpgroup + 32;
   static constexpr int kParts = kColumnTile > 128 ? 2 : 1, kPartColumns = kColumnTile / kParts;
   static constexpr int kXBytes = kRowTile * kRowBytes, kStageBytes = kXBytes + kColumnTile * kRowBytes;
   // A row of sums in shared memory: 8 words more than a multiple of 32, so that 4 rows of a store meet all banks.
   static constexpr int kPitch = kColumnTile + 8;
-  static constexpr int kBarrierBytes = 128;
-  static constexpr int kBytes = kStages * kStageBytes + kBarrierBytes + kAlignment;
-  static_assert(kRowTile * kPitch * 4 <= kStages * kStageBytes);
+  static constexpr int kBarrierBytes = 256, kBiasBytes = 4 * kColumnTile;
+  static constexpr int kBytes = kStages * kStageBytes + kBarrierBytes + kBiasBytes + kAlignment;
+  static_assert(kRowTile * kPitch * 4 <= kStages * kStageBytes && 16 * kStages <= kBarrierBytes);
 };
 
 // Where a block's tile lies.
@@ -85,54 +85,72 @@ template <typename Tile>
 struct Pipeline {
   unsigned char* stages;
   ptx::Barrier *full, *empty;
+  float* bias;
 
   __device__ Pipeline() {
     auto* const bytes = reinterpret_cast<unsigned char*>(shared_memory);
     stages = bytes + (kAlignment - ptx::shared_address(bytes) % kAlignment) % kAlignment;
     full = reinterpret_cast<ptx::Barrier*>(stages + Tile::kStages * Tile::kStageBytes);
     empty = full + Tile::kStages;
+    bias = reinterpret_cast<float*>(stages + Tile::kStages * Tile::kStageBytes + Tile::kBarrierBytes);
   }
   __device__ unsigned char* x(int step) const { return stages + step % Tile::kStages * Tile::kStageBytes; }
   __device__ unsigned char* weight(int step) const { return x(step) + Tile::kXBytes; }
 };
 
-template <typename Tile>
-__device__ void copy_weight(const Sm90Launch& launch, const Pipeline<Tile>& pipeline, const Place& place,
-                            const Steps& steps, int i) {
-  const int step = steps.first + i, tap = step / launch.channel_steps;
-  const int k = tap * launch.gemm.channels + (step - tap * launch.channel_steps) * kStep;
-  ptx::Barrier* const barrier = pipeline.full + i % Tile::kStages;
-  ptx::mbarrier_arrive_expect_tx(barrier, Tile::kStageBytes);
-  ptx::cp_async_bulk_tensor_2d(pipeline.weight(i), &launch.weight, k,
-                               place.group * launch.gemm.columns + place.first_column, barrier);
-}
+// A place along k: 64 channels, or what is left of them, of a tap of the kernel.
+struct Cursor {
+  int tap_y, tap_x, channel_step;
+
+  __device__ Cursor(const Sm90Launch& launch, int step) {
+    const int tap = step / launch.channel_steps;
+    channel_step = step - tap * launch.channel_steps;
+    tap_y = tap / launch.gemm.kernel_width;
+    tap_x = tap - tap_y * launch.gemm.kernel_width;
+  }
+  __device__ void advance(const Sm90Launch& launch) {
+    if (++channel_step < launch.channel_steps) return;
+    channel_step = 0;
+    if (++tap_x < launch.gemm.kernel_width) return;
+    tap_x = 0;
+    ++tap_y;
+  }
+};
 
 // The one thread that starts copies.
 template <typename Tile>
 __device__ void produce(const Sm90Launch& launch, const Pipeline<Tile>& pipeline, const Place& place,
                         const Steps& steps) {
   const Gemm& gemm = launch.gemm;
+  const int weight_row = place.group * gemm.columns + place.first_column;
+  Cursor weight(launch, steps.first), pixels = weight;
+  const auto copy_weight = [&](int i) {
+    const int k = (weight.tap_y * gemm.kernel_width + weight.tap_x) * gemm.channels + weight.channel_step * Tile::kStep;
+    ptx::Barrier* const barrier = pipeline.full + i % Tile::kStages;
+    ptx::mbarrier_arrive_expect_tx(barrier, Tile::kStageBytes);
+    ptx::cp_async_bulk_tensor_2d(pipeline.weight(i), &launch.weight, k, weight_row, barrier);
+    weight.advance(launch);
+  };
   const int early = min(steps.count, Tile::kStages);
-  for (int i = 0; i < early; ++i) copy_weight(launch, pipeline, place, steps, i);
-  dependent_launch();
+  for (int i = 0; i < early; ++i) copy_weight(i);
   const int line = place.first_row / gemm.out_width, image = line / gemm.out_height;
   const int x = (place.first_row - line * gemm.out_width) * gemm.stride - gemm.padding;
   const int y = (line - image * gemm.out_height) * gemm.stride - gemm.padding;
+  dependent_launch();
   for (int i = 0; i < steps.count; ++i) {
     if (i >= early) {
       ptx::mbarrier_wait(pipeline.empty + i % Tile::kStages, (i / Tile::kStages - 1) % 2);
-      copy_weight(launch, pipeline, place, steps, i);
+      copy_weight(i);
     }
-    const int step = steps.first + i, tap = step / launch.channel_steps;
-    const int channel = place.group * gemm.channels + (step - tap * launch.channel_steps) * kStep;
+    const int channel = place.group * gemm.channels + pixels.channel_step * Tile::kStep;
     ptx::Barrier* const barrier = pipeline.full + i % Tile::kStages;
     if (launch.is_pointwise) {
       ptx::cp_async_bulk_tensor_2d(pipeline.x(i), &launch.x, channel, place.first_row, barrier);
     } else {
-      const int tap_y = tap / gemm.kernel_width;
-      ptx::cp_async_bulk_tensor_im2col(pipeline.x(i), &launch.x, channel, x, y, image, tap - tap_y * gemm.kernel_width,
-                                       tap_y, barrier);
+      ptx::cp_async_bulk_tensor_im2col(pipeline.x(i), &launch.x, channel, x, y, image, pixels.tap_x, pixels.tap_y,
+                                       barrier);
     }
+    pixels.advance(launch);
   }
 }
 
@@ -155,15 +173,16 @@ __device__ void consume(const Pipeline<Tile>& pipeline, int count,
   for (int part = 0; part < Tile::kParts; ++part) ptx::hold(sums[part]);
   for (int i = 0; i < count; ++i) {
     ptx::mbarrier_wait(pipeline.full + i % Tile::kStages, i / Tile::kStages % 2);
-    const std::uint64_t a = ptx::wgmma_descriptor<kRowBytes>(pipeline.x(i) + warpgroup * 64 * kRowBytes);
-    const std::uint64_t b = ptx::wgmma_descriptor<kRowBytes>(pipeline.weight(i));
+    const std::uint64_t a = ptx::wgmma_descriptor<Tile::kRowBytes>(pipeline.x(i) + warpgroup * 64 * Tile::kRowBytes);
+    const std::uint64_t b = ptx::wgmma_descriptor<Tile::kRowBytes>(pipeline.weight(i));
     ptx::wgmma_fence();
 #pragma unroll
-    for (int k = 0; k < kStep; k += 16) {
+    for (int k = 0; k < Tile::kStep; k += 16) {
 #pragma unroll
       for (int part = 0; part < Tile::kParts; ++part) {
         multiply<T, Tile::kPartColumns>(sums[part], ptx::advance(a, 2 * k),
-                                        ptx::advance(b, 2 * k + part * Tile::kPartColumns * kRowBytes), i + k > 0);
+                                        ptx::advance(b, 2 * k + part * Tile::kPartColumns * Tile::kRowBytes),
+                                        i + k > 0);
       }
     }
     ptx::wgmma_commit();
@@ -193,69 +212,115 @@ __device__ void store_sums(float* tile, const float (&sums)[Tile::kParts][Tile::
   }
 }
 
-// Neighbouring columns of y that are 16 bytes.
-template <typename Y>
-struct alignas(16) Vector {
-  static constexpr int kCount = 16 / sizeof(Y);
-  Y values[kCount];
-};
+constexpr int kMostSplits = 4;
 
-// The warp's rows of what the block finishes: sums of all ranks, then y.
-template <typename Y, typename Tile>
-__device__ void finish_rows(const Sm90Launch& launch, const Place& place, const float* tile) {
-  constexpr int kCount = Vector<Y>::kCount, kLanes = Tile::kColumns / kCount;
-  const Gemm& gemm = launch.gemm;
-  const int lane = static_cast<int>(threadIdx.x) % 32, warp = static_cast<int>(threadIdx.x) / 32;
-  const int warp_rows = kWarpRows / launch.splits,
-            first = (place.rank * Tile::kRows / launch.splits) + warp * warp_rows;
-  for (int i = lane; i < warp_rows * kLanes; i += 32) {
-    const int tile_row = first + i / kLanes, tile_column = i % kLanes * kCount;
-    const int row = place.first_row + tile_row, column = place.first_column + tile_column;
-    if (row >= gemm.rows || column >= gemm.columns) continue;
-    const float* const from = tile + tile_row * Tile::kPitch + tile_column;
-    float sums[kCount];
+// The sum of four neighbouring columns over all ranks, in their order.
+template <bool kIsSplit>
+__device__ float4 load_sums(const float* from, int splits) {
+  if constexpr (kIsSplit) {
+    float4 parts[kMostSplits];
 #pragma unroll
-    for (int j = 0; j < kCount; j += 4)
-      *reinterpret_cast<float4*>(sums + j) = *reinterpret_cast<const float4*>(from + j);
-    if (launch.splits > 1) {
-#pragma unroll
-      for (int j = 0; j < kCount; j += 4) {
-        float4 sum = ptx::load_cluster_v4(from + j, 0);
-        for (int rank = 1; rank < launch.splits; ++rank) {
-          const float4 other = ptx::load_cluster_v4(from + j, rank);
-          sum = make_float4(sum.x + other.x, sum.y + other.y, sum.z + other.z, sum.w + other.w);
-        }
-        *reinterpret_cast<float4*>(sums + j) = sum;
-      }
+    for (int rank = 0; rank < kMostSplits; ++rank) {
+      parts[rank] = rank < splits ? ptx::load_cluster_v4(from, rank) : make_float4(0, 0, 0, 0);
     }
-    const int group_column = place.group * gemm.columns + column;
-    if (!launch.is_vector_stored) {
+    float4 sum = parts[0];
 #pragma unroll
-      for (int j = 0; j < kCount; ++j) {
-        if (column + j < gemm.columns) finish<Y>(gemm, sums[j], row, group_column + j);
-      }
-      continue;
+    for (int rank = 1; rank < kMostSplits; ++rank) {
+      sum = make_float4(sum.x + parts[rank].x, sum.y + parts[rank].y, sum.z + parts[rank].z, sum.w + parts[rank].w);
     }
-    auto* const y = reinterpret_cast<Vector<Y>*>(static_cast<Y*>(gemm.y) + row * gemm.y_stride + group_column);
-    if (gemm.bias != nullptr) {
-#pragma unroll
-      for (int j = 0; j < kCount; ++j) sums[j] += gemm.bias[group_column + j];
-    }
-    if (gemm.accumulate) {
-      const Vector<Y> before = *y;
-#pragma unroll
-      for (int j = 0; j < kCount; ++j) sums[j] += to_float(before.values[j]);
-    }
-    Vector<Y> result;
-#pragma unroll
-    for (int j = 0; j < kCount; ++j) {
-      result.values[j] = from_float<Y>(activate(sums[j], gemm.activation) * gemm.post_scale + gemm.post_bias);
-    }
-    *y = result;
+    return sum;
+  } else {
+    return *reinterpret_cast<const float4*>(from);
   }
 }
 
-template <typename T, typename Tile>
+// Four or eight neighbouring columns; load(j) gives those from j on. Of eight, every other four lanes load the second
+// half first: eight lanes meet all banks of shared memory then, where they would meet one half of them twice.
+template <int kCount, typename Load>
+__device__ void load_columns(float (&x)[kCount], Load&& load) {
+  if constexpr (kCount == 4) {
+    const float4 all = load(0);
+    x[0] = all.x, x[1] = all.y, x[2] = all.z, x[3] = all.w;
+  } else {
+    const bool is_flipped = threadIdx.x / 4 % 2 != 0;
+    const float4 first = load(is_flipped ? 4 : 0), second = load(is_flipped ? 0 : 4);
+    x[0] = is_flipped ? second.x : first.x, x[1] = is_flipped ? second.y : first.y;
+    x[2] = is_flipped ? second.z : first.z, x[3] = is_flipped ? second.w : first.w;
+    x[4] = is_flipped ? first.x : second.x, x[5] = is_flipped ? first.y : second.y;
+    x[6] = is_flipped ? first.z : second.z, x[7] = is_flipped ? first.w : second.w;
+  }
+}
+
+// The warp's rows of what the block finishes: sums of all ranks, then y. Several groups of columns at a time and
+// without branches between them, so that their loads and their arithmetic overlap. kIsWhole: y takes groups in one
+// store.
+template <typename Y, typename Tile, bool kIsSplit, bool kIsWhole>
+__device__ void finish_rows(const Sm90Launch& launch, const Place& place, const float* tile, const float* bias) {
+  constexpr int kCount = 16 / sizeof(Y), kGroups = Tile::kColumns / kCount;
+  constexpr int kMost = kIsWhole ? (Tile::kWarpgroups > 1 ? 16 : 32) / kCount : 1, kItems = kWarpRows * kGroups / 32;
+  constexpr int kBatch = kIsSplit ? 1 : kItems < kMost ? kItems : kMost;
+  const Gemm& gemm = launch.gemm;
+  const int lane = static_cast<int>(threadIdx.x) % 32, warp = static_cast<int>(threadIdx.x) / 32;
+  const int splits = kIsSplit ? launch.splits : 1, warp_rows = kWarpRows / splits, items = warp_rows * kGroups;
+  const int first = (kIsSplit ? place.rank * Tile::kRows / splits : 0) + warp * warp_rows;
+  Y* const y = static_cast<Y*>(gemm.y) + place.group * gemm.columns;
+  // A lane's columns are the same in every row, unless a row has more groups than a warp has lanes.
+  constexpr bool kIsBiasKept = kGroups <= 32;
+  float kept_bias[kCount];
+  if constexpr (kIsBiasKept)
+    load_columns(kept_bias, [&](int j) { return load_sums<false>(bias + lane % kGroups * kCount + j, 1); });
+#pragma unroll 1
+  for (int start = lane; start < items; start += 32 * kBatch) {
+    float sums[kBatch][kCount];
+    Y* to[kBatch];
+    int left[kBatch];  // columns of the group of columns that exist; none behind the last row
+#pragma unroll
+    for (int i = 0; i < kBatch; ++i) {
+      const int tile_row = first + (start + 32 * i) / kGroups, tile_column = (start + 32 * i) % kGroups * kCount;
+      const int row = place.first_row + tile_row, column = place.first_column + tile_column;
+      left[i] = row < gemm.rows ? gemm.columns - column : 0;
+      to[i] = y + row * gemm.y_stride + column;
+      load_columns(sums[i], [&](int j) {
+        return load_sums<kIsSplit>(tile + tile_row * Tile::kPitch + tile_column + j, splits);
+      });
+#pragma unroll
+      for (int j = 0; j < kCount; ++j) sums[i][j] += kIsBiasKept ? kept_bias[j] : bias[tile_column + j];
+    }
+    if (gemm.accumulate) {
+#pragma unroll
+      for (int i = 0; i < kBatch; ++i) {
+        if (left[i] > 0) add_group(sums[i], to[i], left[i], kIsWhole);
+      }
+    }
+    activate_all(sums, gemm.activation);
+#pragma unroll
+    for (int i = 0; i < kBatch; ++i) {
+      scale_all(gemm, sums[i]);
+      if (left[i] > 0) store_group(to[i], sums[i], left[i], kIsWhole);
+    }
+  }
+}
+
+template <typename Y, typename Tile, bool kIsSplit>
+__device__ void finish_tile(const Sm90Launch& launch, const Place& place, const float* tile, const float* bias) {
+  if (launch.are_groups_stored) {
+    finish_rows<Y, Tile, kIsSplit, true>(launch, place, tile, bias);
+  } else {
+    finish_rows<Y, Tile, kIsSplit, false>(launch, place, tile, bias);
+  }
+}
+
+// The bias of the tile's columns, zero where there is none. Nothing in front of the kernel writes it.
+template <typename Tile>
+__device__ void load_bias(const Gemm& gemm, const Place& place, float* bias) {
+  for (int i = static_cast<int>(threadIdx.x); i < Tile::kColumns; i += Tile::kWarpgroups * kWarpgroup) {
+    const int column = place.first_column + i;
+    const bool has_bias = gemm.bias != nullptr && column < gemm.columns;
+    bias[i] = has_bias ? gemm.bias[place.group * gemm.columns + column] : 0.0f;
+  }
+}
+
+template <typename T, typename Tile, bool kIsSplit>
 __global__ void __launch_bounds__(Tile::kThreads, Tile::kBlocks)
     gemm_sm90_kernel(const __grid_constant__ Sm90Launch launch) {
   const Pipeline<Tile> pipeline;
@@ -280,6 +345,7 @@ __global__ void __launch_bounds__(Tile::kThreads, Tile::kBlocks)
     }
     __syncwarp();
   } else {
+    load_bias<Tile>(launch.gemm, place, pipeline.bias);
     dependent_launch();
     float sums[Tile::kParts][Tile::kPartColumns / 8][4];
 #pragma unroll
@@ -294,35 +360,43 @@ __global__ void __launch_bounds__(Tile::kThreads, Tile::kBlocks)
     store_sums<Tile>(tile, sums);
     __syncwarp();
   }
-  if (launch.splits > 1) ptx::cluster_barrier();
+  if constexpr (kIsSplit) ptx::cluster_barrier();
   if (!is_producer) {
     if (launch.gemm.y_dtype == DType::f32) {
-      finish_rows<float, Tile>(launch, place, tile);
+      finish_tile<float, Tile, kIsSplit>(launch, place, tile, pipeline.bias);
     } else {
-      finish_rows<T, Tile>(launch, place, tile);
+      finish_tile<T, Tile, kIsSplit>(launch, place, tile, pipeline.bias);
     }
   }
-  if (launch.splits > 1) ptx::cluster_barrier();  // others may still read this block's sums
+  if constexpr (kIsSplit) ptx::cluster_barrier();  // others may still read this block's sums
 }
 
-// A tile shape and in how many parts its sums are divided.
+// A tile shape, in how many parts its sums are divided, and what it costs on an H200, fitted to measured times of the
+// layers in docs/kernels: start_us + steps * chain_us for one block alone, and for the blocks of a multiprocessor
+// together, block_us + steps * step_us each.
 struct Choice {
-  int rows, columns, splits;
+  int rows, columns, step, stages, splits;
+  float start_us, chain_us, block_us, step_us;
 };
 
-constexpr Choice kChoices[] = {{64, 64, 1},  {64, 64, 2},   {64, 64, 4},   {64, 128, 1},  {64, 128, 2},
-                               {64, 128, 4}, {128, 128, 1}, {128, 128, 2}, {128, 192, 1}, {128, 256, 1}};
+constexpr Choice kChoices[] = {
+    {64, 32, 64, 6, 1, 1.06f, 0.131f, 0.65f, 0.144f},   {64, 64, 64, 4, 1, 1.32f, 0.164f, 0.84f, 0.178f},
+    {64, 64, 64, 6, 1, 1.10f, 0.157f, 1.11f, 0.186f},   {64, 64, 64, 6, 2, 1.80f, 0.086f, 1.77f, 0.193f},
+    {64, 64, 64, 6, 4, 1.34f, 0.051f, 2.31f, 0.198f},   {128, 32, 32, 9, 1, 0.69f, 0.158f, 1.22f, 0.163f},
+    {128, 64, 32, 9, 1, 0.89f, 0.199f, 1.48f, 0.179f},  {128, 128, 64, 3, 1, 1.92f, 0.360f, 2.19f, 0.385f},
+    {128, 256, 64, 4, 1, 3.13f, 0.465f, 5.01f, 0.633f}, {128, 64, 64, 4, 1, 1.36f, 0.217f, 1.38f, 0.297f},
+};
 
-template <typename T, typename Tile>
+template <typename T, typename Tile, bool kIsSplit>
 void start(const char* name, Sm90Launch parameters, CudaStream stream) {
   const Gemm& gemm = parameters.gemm;
   parameters.row_tiles = (gemm.rows + Tile::kRows - 1) / Tile::kRows;
   parameters.column_tiles = (gemm.columns + Tile::kColumns - 1) / Tile::kColumns;
-  parameters.channel_steps = (gemm.channels + kStep - 1) / kStep;
+  parameters.channel_steps = (gemm.channels + Tile::kStep - 1) / Tile::kStep;
   parameters.is_pointwise = gemm.is_pointwise();
   if (parameters.is_pointwise) {
     parameters.x =
-        matrix_map(gemm.x, gemm.dtype, gemm.rows, gemm.groups * gemm.channels, gemm.x_stride, Tile::kRows, kStep);
+        matrix_map(gemm.x, gemm.dtype, gemm.rows, gemm.groups * gemm.channels, gemm.x_stride, Tile::kRows, Tile::kStep);
   } else {
     parameters.x = pixel_map({.data = gemm.x,
                               .dtype = gemm.dtype,
@@ -336,28 +410,45 @@ void start(const char* name, Sm90Launch parameters, CudaStream stream) {
                               .out_height = gemm.out_height,
                               .out_width = gemm.out_width,
                               .box_pixels = Tile::kRows,
-                              .box_channels = kStep});
+                              .box_channels = Tile::kStep});
   }
   parameters.weight = matrix_map(gemm.weight, gemm.dtype, std::int64_t{gemm.groups} * gemm.columns, gemm.weight_stride,
-                                 gemm.weight_stride, Tile::kColumns, kStep);
+                                 gemm.weight_stride, Tile::kColumns, Tile::kStep);
   const std::int64_t blocks =
       std::int64_t{parameters.row_tiles} * parameters.column_tiles * gemm.groups * parameters.splits;
-  launch(name, gemm_sm90_kernel<T, Tile>, blocks, Tile::kThreads, Tile::kBytes, stream, parameters, parameters.splits);
+  launch(name, gemm_sm90_kernel<T, Tile, kIsSplit>, blocks, Tile::kThreads, Tile::kBytes, stream, parameters,
+         parameters.splits);
 }
 
 template <typename T>
 void start_choice(const char* name, const Choice& choice, Sm90Launch parameters, CudaStream stream) {
   parameters.splits = choice.splits;
-  if (choice.columns == 64) return start<T, Tile<64, 64, 4, 3>>(name, parameters, stream);
-  if (choice.rows == 64) return start<T, Tile<64, 128, 4, 2>>(name, parameters, stream);
-  if (choice.columns == 128) return start<T, Tile<128, 128, 3, 2>>(name, parameters, stream);
-  if (choice.columns == 192) return start<T, Tile<128, 192, 4, 1>>(name, parameters, stream);
-  start<T, Tile<128, 256, 4, 1>>(name, parameters, stream);
+  const auto is = [&](int rows, int columns) { return choice.rows == rows && choice.columns == columns; };
+  if (choice.splits > 1) return start<T, Tile<64, 64, 6, 2>, true>(name, parameters, stream);
+  if (is(64, 32)) return start<T, Tile<64, 32, 6, 2>, false>(name, parameters, stream);
+  if (is(64, 64) && choice.stages == 4) return start<T, Tile<64, 64, 4, 3>, false>(name, parameters, stream);
+  if (is(64, 64)) return start<T, Tile<64, 64, 6, 2>, false>(name, parameters, stream);
+  if (is(128, 32)) return start<T, Tile<128, 32, 9, 2, 32>, false>(name, parameters, stream);
+  if (is(128, 64) && choice.step == 32) return start<T, Tile<128, 64, 9, 2, 32>, false>(name, parameters, stream);
+  if (is(128, 64)) return start<T, Tile<128, 64, 4, 2>, false>(name, parameters, stream);
+  if (is(128, 128)) return start<T, Tile<128, 128, 3, 2>, false>(name, parameters, stream);
+  start<T, Tile<128, 256, 4, 1>, false>(name, parameters, stream);
 }
 
-Choice choose(const Gemm& gemm) {
-  (void)gemm;
-  return kChoices[0];
+float cost_us(const Gemm& gemm, const Choice& choice) {
+  constexpr float kMultiprocessors = 132;
+  const auto groups_of = [](std::int64_t count, std::int64_t size) { return (count + size - 1) / size; };
+  const std::int64_t blocks =
+      groups_of(gemm.rows, choice.rows) * groups_of(gemm.columns, choice.columns) * gemm.groups * choice.splits;
+  const std::int64_t all_steps = groups_of(gemm.channels, choice.step) * gemm.kernel_height * gemm.kernel_width;
+  const float steps = static_cast<float>(all_steps) / static_cast<float>(choice.splits);
+  return choice.start_us + steps * choice.chain_us +
+         static_cast<float>(blocks) / kMultiprocessors * (choice.block_us + steps * choice.step_us);
+}
+
+const Choice& choose(const Gemm& gemm) {
+  return *std::min_element(std::begin(kChoices), std::end(kChoices),
+                           [&](const Choice& a, const Choice& b) { return cost_us(gemm, a) < cost_us(gemm, b); });
 }
 
 static_assert(std::size(kChoices) == kSm90Tiles);
@@ -366,7 +457,7 @@ static_assert(std::size(kChoices) == kSm90Tiles);
 
 bool can_run_sm90(const Gemm& gemm) {
   if (gemm.dtype == DType::f32 || !is_gather_aligned(gemm)) return false;
-  if (gemm.groups > 1 && gemm.channels % kStep != 0) return false;
+  if (gemm.groups > 1 && gemm.channels % 64 != 0) return false;
   // The limits of tensor maps that read pixels.
   return gemm.is_pointwise() ||
          (gemm.stride <= 8 && gemm.padding < 128 && gemm.kernel_height < 128 && gemm.kernel_width < 128);
@@ -375,10 +466,8 @@ bool can_run_sm90(const Gemm& gemm) {
 void gemm_sm90(const char* name, const Gemm& gemm, int choice, CudaStream stream) {
   Sm90Launch parameters{};
   parameters.gemm = gemm;
-  const auto bytes = static_cast<std::int64_t>(size_of(gemm.y_dtype));
-  parameters.is_vector_stored = gemm.columns * bytes % 16 == 0 && gemm.y_stride * bytes % 16 == 0 &&
-                                reinterpret_cast<std::uintptr_t>(gemm.y) % 16 == 0;
-  const Choice chosen = choice < 0 ? choose(gemm) : kChoices[choice % kSm90Tiles];
+  parameters.are_groups_stored = are_groups_stored(gemm, gemm.y_dtype == DType::f32 ? 4 : 8);
+  const Choice& chosen = choice < 0 ? choose(gemm) : kChoices[choice % kSm90Tiles];
   if (gemm.dtype == DType::f16) return start_choice<__half>(name, chosen, parameters, stream);
   start_choice<__nv_bfloat16>(name, chosen, parameters, stream);
 }

@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Times one forward of an RF-DETR folder, batch 1, on the CPU: PyTorch, ONNX Runtime and vistazo in one run.
+"""Times one forward of a detector's Hugging Face folder, batch 1, on the CPU: PyTorch, ONNX Runtime and vistazo in one run.
 
     bench_cpu.py MODEL_DIR MODEL.onnx [--threads 2] [--seconds 5] [--vistazo PATH_TO_BINARY]
 
@@ -33,6 +33,7 @@ from pathlib import Path
 
 import numpy as np
 
+DEFAULT_SIZE = 640  # of a config that names none: RT-DETR's
 WARM_UP_FORWARDS = 5  # once, after the model has been prepared
 WAKE_UP_FORWARDS = 2  # at the start of every turn
 FLOAT32_TOLERANCE = 1e-3  # of a logit
@@ -69,11 +70,11 @@ def prepare_pytorch(settings, pixel_values, compiled, bfloat16):
     where the sampling locations lose what they need, and its CPU kernel gives NaN on some inputs.
     """
     import torch
-    from transformers import RfDetrForObjectDetection
+    from transformers import AutoModelForObjectDetection
 
     torch.set_num_threads(settings.threads)
-    detector = RfDetrForObjectDetection.from_pretrained(
-        settings.model_dir, dtype=torch.float32, attn_implementation="sdpa", local_files_only=True
+    detector = AutoModelForObjectDetection.from_pretrained(
+        settings.model_dir, dtype=torch.float32, local_files_only=True  # SDPA wherever the model has it
     ).eval()
     detector.requires_grad_(False)
     if bfloat16:
@@ -320,7 +321,7 @@ def main():
     """Prepares, checks, times in turns and prints the table."""
     arguments = parse_arguments()
     config = json.loads((arguments.model_dir / "config.json").read_text())
-    size = config["backbone_config"]["image_size"]
+    size = config["backbone_config"].get("image_size", DEFAULT_SIZE)
     pixel_values = np.random.default_rng(1).standard_normal((1, 3, size, size), dtype=np.float32)
     settings = Settings(str(arguments.model_dir), str(arguments.onnx), arguments.threads)
     environment = dict(os.environ)

@@ -1,5 +1,6 @@
 #!/usr/bin/env python3
-"""Exports a Hugging Face RF-DETR folder to ONNX: float32, batch 1, the square input size that its config names.
+"""Exports a Hugging Face folder of a detector to ONNX: float32, batch 1, the square input size that its config names, or
+640 where it names none (RT-DETR).
 
     export_onnx.py MODEL_DIR OUT.onnx
 
@@ -15,8 +16,9 @@ import numpy as np
 import onnx
 import onnxruntime
 import torch
-from transformers import RfDetrForObjectDetection
+from transformers import AutoModelForObjectDetection
 
+DEFAULT_SIZE = 640
 OPSET = 20  # the first with GELU as one operator
 TOLERANCE = 2e-3  # of a logit of magnitude 10; float32 sums in another order differ by about 1e-5
 
@@ -35,10 +37,10 @@ class LogitsAndBoxes(torch.nn.Module):
 
 def export(model_dir, onnx_path, attention):
     """Writes the ONNX file and returns (PyTorch module, example input)."""
-    detector = RfDetrForObjectDetection.from_pretrained(
+    detector = AutoModelForObjectDetection.from_pretrained(
         model_dir, dtype=torch.float32, attn_implementation=attention, local_files_only=True
     ).eval()
-    size = detector.config.backbone_config.image_size
+    size = getattr(detector.config.backbone_config, "image_size", DEFAULT_SIZE)
     pixel_values = torch.randn(1, 3, size, size, generator=torch.Generator().manual_seed(1))
     module = LogitsAndBoxes(detector).eval()
     with torch.inference_mode(False), torch.no_grad():
@@ -69,7 +71,7 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("model_dir", type=Path)
     parser.add_argument("onnx", type=Path)
-    parser.add_argument("--attention", choices=["sdpa", "eager"], default="sdpa")
+    parser.add_argument("--attention", choices=["sdpa", "eager"], help="SDPA wherever the model has it")
     arguments = parser.parse_args()
     arguments.onnx.parent.mkdir(parents=True, exist_ok=True)
     module, pixel_values = export(arguments.model_dir, arguments.onnx, arguments.attention)

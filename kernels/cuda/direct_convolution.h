@@ -1,0 +1,16 @@
+#pragma once
+
+#include "kernels/base/stream.h"
+#include "kernels/cuda/gemm/gemm.h"
+
+// Convolutions that have kernels of their own, described as matrix products all the same.
+namespace vistazo::cuda {
+
+// One channel in and out per group. The weight is (tap, channel): rows of weight_stride elements, one for each tap.
+void depthwise_convolution(const Gemm& gemm, CudaStream stream);
+
+// At most four input channels, one group, and a small kernel; the weight as for gemm().
+bool is_stem(const Gemm& gemm);
+void stem_convolution(const Gemm& gemm, CudaStream stream);
+
+}  // namespace vistazo::cuda

@@ -1,0 +1,49 @@
+// cuda::PackedConvolution behind C functions, for bench_convolution.py.
+#include <exception>
+#include <memory>
+
+#include "kernels/cuda/convolution.h"
+
+using vistazo::Activation;
+using vistazo::ConvolutionShape;
+using vistazo::DType;
+using vistazo::cuda::PackedConvolution;
+
+extern "C" {
+
+// weight (out, in, kernel, kernel) and bias (out), f32, in host memory. Null where it fails.
+PackedConvolution* convolution_create(const float* weight, const float* bias, int in, int out, int kernel, int stride,
+                                      int padding, int is_f16) {
+  try {
+    const ConvolutionShape shape{in, out, kernel, kernel, stride, padding};
+    return std::make_unique<PackedConvolution>(weight, bias, shape, is_f16 != 0 ? DType::f16 : DType::bf16).release();
+  } catch (const std::exception&) {
+    return nullptr;
+  }
+}
+
+void convolution_destroy(PackedConvolution* convolution) {
+  delete convolution;
+}
+
+// With relu, on the stream. `tile`: of sm90, or -1; -2 for the kernel of sm80. 0 where it succeeds.
+int convolution_run(const PackedConvolution* convolution, const void* x, void* y, int batch, int height, int width,
+                    int is_f16, int tile, void* stream) {
+  try {
+    vistazo::cuda::MatmulContext context{.stream = static_cast<vistazo::CudaStream>(stream), .tile = tile};
+    if (tile == -2) context.path = vistazo::cuda::GemmPath::sm80;
+    convolution->run({.x = x,
+                      .y = y,
+                      .batch = batch,
+                      .height = height,
+                      .width = width,
+                      .y_dtype = is_f16 != 0 ? DType::f16 : DType::bf16,
+                      .activation = Activation::relu},
+                     context);
+    return 0;
+  } catch (const std::exception&) {
+    return 1;
+  }
+}
+
+}  // extern "C"
