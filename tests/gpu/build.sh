@@ -38,5 +38,9 @@ link=(nvcc -arch="sm_$architecture" -cudart static -Xcompiler=-static-libstdc++ 
 for bench in attention_bench small_kernels_bench; do
   "${link[@]}" "$out/$bench.cpp.o" -o "$out/$bench"
 done
-"${link[@]}" -shared "$out/attention_library.cpp.o" -o "$out/libvistazo_attention.so"
+for library in attention convolution; do
+  "${link[@]}" -shared "$out/${library}_library.cpp.o" -o "$out/libvistazo_$library.so"
+done
+# Beside cuBLASLt, where the toolkit has it.
+"${link[@]}" "$out/gemm_bench.cpp.o" -lcublasLt -o "$out/gemm_bench" || echo "no gemm_bench: no cuBLASLt"
 rm "$out"/*.o
