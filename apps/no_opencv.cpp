@@ -1,7 +1,8 @@
-// Stands in for image_io.cpp and annotate.cpp in a build without OpenCV.
+// Stands in for image_io.cpp, annotate.cpp and density.cpp in a build without OpenCV.
 #include <vistazo/error.h>
 
 #include "apps/annotate.h"
+#include "apps/density.h"
 #include "apps/image_io.h"
 
 namespace vistazo::apps {
@@ -25,6 +26,9 @@ void write_picture(const std::filesystem::path&, const Picture&) {
 }
 Picture draw_detections(const Picture&, const Detections&, std::span<const std::string>,
                         std::span<const std::int64_t>) {
+  fail_without_opencv();
+}
+Picture draw_density(Scan&, const DensityMap&) {
   fail_without_opencv();
 }
 
