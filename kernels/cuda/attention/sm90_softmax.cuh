@@ -2,6 +2,7 @@
 
 #include <cmath>
 #include <cstdint>
+#include <type_traits>
 
 #include "kernels/cuda/attention/softmax.cuh"
 #include "kernels/cuda/convert.cuh"
@@ -60,12 +61,12 @@ struct Rows {
   }
 
   // Of a further tile. True for the whole warp if a row's shift has risen and its sums must be multiplied by
-  // `correction`. Weights may be up to kLimit, which costs neither f16 nor bf16 any precision. A row's decision depends
-  // on that row alone.
+  // `correction`. Sums of weights may be up to kLimit, which costs no precision: half of f16's range, and in bf16 far
+  // below that of the f32 sums. A row's decision depends on that row alone.
   template <typename T, int kTiles>
   __device__ bool weigh_next(const float (&scores)[kTiles][4], std::uint32_t (&p)[kTiles / 2][4],
                              float (&correction)[2]) {
-    constexpr float kLimit = 256.0f;
+    constexpr float kLimit = std::is_same_v<T, __half> ? 0x1p15f : 0x1p30f;
     float total[2];
     bool has_risen = false;
     // Twice at most, in a loop so that the weights and their registers are there once.

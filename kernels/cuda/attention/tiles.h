@@ -33,7 +33,8 @@ struct Sm90Choice {
 
 // Checks the arguments and finds how operands may be read. Throws Error{unsupported}.
 AttentionLaunch make_attention_launch(const AttentionArgs& args);
-// Whether sm90.cu can run it: 16-bit elements, every row at a multiple of 16 bytes, dimensions multiples of 8.
+// Whether sm90.cu can run it: 16-bit elements, every row at a multiple of 16 bytes, strides that are positive,
+// dimensions that are multiples of 8, a scale that is not negative.
 bool suits_sm90(const AttentionLaunch& launch);
 Sm90Choice choose_sm90(const AttentionArgs& args, int multiprocessors);
 
