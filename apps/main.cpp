@@ -30,8 +30,8 @@ int run_command_line(int argc, char** argv) {
       "Exit code: 0 all well, 1 some input failed, 2 wrong usage or model.");
   Run run;
   add_detect_command(app, run);
-  add_tile_command(app, run);
   add_video_command(app, run);
+  add_tile_command(app, run);
   add_eval_command(app, run);
   add_forward_command(app, run);
   add_inspect_command(app, run);

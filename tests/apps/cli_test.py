@@ -14,7 +14,7 @@ import unittest
 
 PROGRAM, MODEL, IMAGES = (os.path.abspath(path) for path in sys.argv[1:4])
 IMAGES = pathlib.Path(IMAGES)
-SUBCOMMANDS = ["detect", "tile", "eval", "forward", "inspect", "bench", "convert"]
+SUBCOMMANDS = ["detect", "video", "tile", "eval", "forward", "inspect", "bench", "convert"]
 
 
 def run(*arguments, **options):

@@ -47,7 +47,7 @@ done
 step 12 bench "$build/attention_bench"
 [ "$last_code" = 0 ] || status=1
 if python3 -c 'import importlib.util, sys; sys.exit(importlib.util.find_spec("torch") is None)' 2>/dev/null; then
-  step 20 sdpa python3 tests/bench/peers/bench_sdpa.py
+  step 25 sdpa python3 tests/bench/peers/bench_sdpa.py --library "$build/libvistazo_attention.so"
   cat "$out/sdpa.log"
 fi
 cat "$out/bench.log"

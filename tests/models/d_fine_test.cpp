@@ -5,9 +5,12 @@
 #include <filesystem>
 #include <fstream>
 #include <iterator>
+#include <memory>
 #include <string>
 #include <vector>
 
+#include "models/d_fine_config.h"
+#include "models/families.h"
 #include "tests/support/buffers.h"
 #include "tests/support/stored_model.h"
 #include "tests/weights/support.h"
@@ -179,6 +182,32 @@ TEST_CASE("D-FINE, DEIMv2: configs that are not implemented are refused by name"
   CHECK(contains(refusal("d_fine", "\"num_feature_levels\": 3", "\"num_feature_levels\": 2"), "num_feature_levels"));
   CHECK(contains(refusal("deimv2_lite", "\"lite\"", "\"heavy\""), "encoder_type"));
   CHECK(contains(refusal("deimv2_dinov3", "\"patch_size\": 16", "\"patch_size\": 14"), "patch_size"));
+}
+
+TEST_CASE("D-FINE, DEIM, DEIMv2: the published sizes") {
+  const std::unique_ptr<Checkpoint> checkpoint = open_checkpoint(kModels / "d_fine_original");
+  CHECK(kDFineFiles.recognises(*checkpoint));
+  CHECK(!kDeimv2Files.recognises(*checkpoint));
+  REQUIRE(kDFineFiles.architectures.size() == 10);
+  for (const std::string_view architecture : kDFineFiles.architectures) {
+    CAPTURE(architecture);
+    const DFineConfig c = read_d_fine_config(kDFineFiles.describe(architecture, *checkpoint, true).config);
+    const bool is_deim = architecture.starts_with("deim");
+    CHECK(c.decoder.head_activation == (is_deim ? Activation::silu : Activation::relu));
+    CHECK(c.decoder.classes == 5);
+    CHECK(c.has_decoder_projection == architecture.ends_with("-x"));
+    CHECK(c.elan.in == 2 * c.elan.dim);
+    CHECK(c.maps == (architecture.ends_with("-n") ? 2 : 3));
+  }
+  REQUIRE(kDeimv2Files.architectures.size() == 8);
+  for (const std::string_view architecture : kDeimv2Files.architectures) {
+    CAPTURE(architecture);
+    const DFineConfig c = read_deimv2_config(kDeimv2Files.describe(architecture, *checkpoint, true).config);
+    CHECK(c.decoder.has_fixed_position);
+    CHECK(!c.decoder.has_memory_norm);
+    CHECK(c.elan.in == c.elan.dim);
+    CHECK(c.has_lite_encoder == (c.maps == 2 && architecture != "deimv2-n"));
+  }
 }
 
 // Atto's published checkpoint, which comes without a config, is not kept in the repository.

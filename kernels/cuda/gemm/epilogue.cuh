@@ -3,6 +3,7 @@
 #include "kernels/cuda/activation.cuh"
 #include "kernels/cuda/convert.cuh"
 #include "kernels/cuda/gemm/gemm.h"
+#include "kernels/cuda/group.cuh"
 #include "kernels/cuda/ptx/ex2.cuh"
 
 // What becomes of the sums. A column counts over all groups.
@@ -52,21 +53,15 @@ __device__ inline void activate_all(float (&x)[kRows][kColumns], Activation acti
   }
 }
 
-// Neighbouring columns of y that are stored together.
-template <typename Y, int kColumns>
-struct alignas(kColumns * sizeof(Y)) Group {
-  Y values[kColumns];
-};
-
 template <int kColumns>
 __device__ inline void scale_all(const Gemm& gemm, float (&x)[kColumns]) {
 #pragma unroll
   for (int i = 0; i < kColumns; ++i) x[i] = x[i] * gemm.post_scale + gemm.post_bias;
 }
 
-// y += or y, in one load where groups are whole and aligned.
+// x += y and y = x, in one access where groups of columns are whole and aligned, of the columns that exist otherwise.
 template <typename Y, int kColumns>
-__device__ inline void add_group(float (&x)[kColumns], const Y* y, int columns, bool is_whole) {
+__device__ inline void add_columns(float (&x)[kColumns], const Y* y, int columns, bool is_whole) {
   if (is_whole) {
     const auto before = *reinterpret_cast<const Group<Y, kColumns>*>(y);
 #pragma unroll
@@ -80,7 +75,7 @@ __device__ inline void add_group(float (&x)[kColumns], const Y* y, int columns, 
 }
 
 template <typename Y, int kColumns>
-__device__ inline void store_group(Y* y, const float (&x)[kColumns], int columns, bool is_whole) {
+__device__ inline void store_columns(Y* y, const float (&x)[kColumns], int columns, bool is_whole) {
   if (is_whole) {
     Group<Y, kColumns> result;
 #pragma unroll

@@ -289,14 +289,14 @@ __device__ void finish_rows(const Sm90Launch& launch, const Place& place, const 
     if (gemm.accumulate) {
 #pragma unroll
       for (int i = 0; i < kBatch; ++i) {
-        if (left[i] > 0) add_group(sums[i], to[i], left[i], kIsWhole);
+        if (left[i] > 0) add_columns(sums[i], to[i], left[i], kIsWhole);
       }
     }
     activate_all(sums, gemm.activation);
 #pragma unroll
     for (int i = 0; i < kBatch; ++i) {
       scale_all(gemm, sums[i]);
-      if (left[i] > 0) store_group(to[i], sums[i], left[i], kIsWhole);
+      if (left[i] > 0) store_columns(to[i], sums[i], left[i], kIsWhole);
     }
   }
 }
