@@ -9,7 +9,8 @@
 // is to look like a slide: blocks of 4 x 4 cells show the same image, mirrored from cell to cell so that nothing breaks
 // off, and blocks are sorted by colour. --mixed shuffles instead and mirrors nothing. What touches the border of a
 // source image is annotated as cut there, which it is not in the mosaic: truths and detections within 32 pixels of
-// borders count neither as right nor as wrong.
+// borders count neither as right nor as wrong. score --pure leaves out too what is decided by windows that show two
+// source images: no slide has two stains side by side.
 #include <fmt/core.h>
 #include <tiffio.h>
 #include <vistazo/detector.h>
@@ -31,6 +32,7 @@
 #include "apps/options.h"
 #include "apps/outputs/object_writer.h"
 #include "apps/scans/scan.h"
+#include "engine/tile_grid.h"
 
 namespace vistazo::apps {
 namespace {
@@ -45,6 +47,7 @@ struct Arguments {
   int cells = 8;
   int block = 4;  // cells a side that show the same image
   bool is_mixed = false;
+  bool is_pure = false;
 };
 
 void check(bool is_well, const std::string& what) {
@@ -170,6 +173,7 @@ void make(const Arguments& a) {
   Json truth = {{"images", Json::array({{{"id", 1}, {"file_name", a.tiff}, {"width", side}, {"height", side}}})},
                 {"categories", Json::array()},
                 {"cells", a.cells},
+                {"block", a.is_mixed ? 1 : a.block},
                 {"annotations", Json::array()}};
   for (const CocoCategory& c : data.categories) truth["categories"].push_back({{"id", c.id}, {"name", c.name}});
   std::multimap<std::int64_t, const CocoTruth*> of_image;
@@ -284,14 +288,37 @@ class TruthIndex {
   std::multimap<std::pair<int, int>, std::size_t> cells_;
 };
 
+// Whether the window that decides about a box, of the default size and overlap, shows more than one source image.
+class MixedWindows {
+ public:
+  MixedWindows(int cells, int block)
+      : side_(block * kCell), grid_(cells * kCell, cells * kCell, TilingOptions{}.window, TilingOptions{}.overlap) {}
+
+  bool holds(const CocoBox& b) const {
+    const auto number = [](double v) { return static_cast<float>(v); };
+    const int tile = grid_.best_tile({number(b.x), number(b.y), number(b.x + b.width), number(b.y + b.height)});
+    const auto is_mixed = [&](int begin) { return begin / side_ != (begin + grid_.side() - 1) / side_; };
+    return is_mixed(grid_.left(tile)) || is_mixed(grid_.top(tile));
+  }
+
+ private:
+  int side_;
+  TileGrid grid_;
+};
+
 void score(const Arguments& a) {
   CocoFile data = read_coco_file(a.truth);
-  std::erase_if(data.truths, [](const CocoTruth& t) { return is_at_border(t.box); });
+  const Json truth = Json::parse(std::ifstream(a.truth));
+  const MixedWindows mixed(truth.at("cells"), truth.at("block"));
+  const auto is_left_out = [&](const auto& object) {
+    return is_at_border(object.box) || (a.is_pure && mixed.holds(object.box));
+  };
+  std::erase_if(data.truths, is_left_out);
   const std::int64_t first_category = data.categories.front().id;
   fmt::print("{:28} {:>9} {:>8} {:>8} {:>10} {:>8}\n", "", "objects", "recall", "precision", "duplicates", "share");
   for (const std::string& path : a.results) {
     std::vector<CocoDetection> detections = read_coco_detections(path);
-    std::erase_if(detections, [](const CocoDetection& d) { return is_at_border(d.box); });
+    std::erase_if(detections, is_left_out);
     std::ranges::stable_sort(detections, std::greater<>{}, &CocoDetection::score);
     TruthIndex truths(data.truths);
     std::size_t found = 0, duplicates = 0;
@@ -329,6 +356,7 @@ int main(int argc, char** argv) {
   for (CLI::App* command : {to_make, to_run}) command->add_option("--tiff", a.tiff)->required();
   CLI::App* to_score = app.add_subcommand("score");
   to_score->add_option("RESULTS", a.results)->required();
+  to_score->add_flag("--pure", a.is_pure);
   for (CLI::App* command : {to_make, to_run, to_score}) command->add_option("--truth", a.truth)->required();
   CLI11_PARSE(app, argc, argv);
   try {
