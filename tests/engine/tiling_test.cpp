@@ -25,7 +25,7 @@ TEST_CASE("windows cover the image, overlap enough and stay inside") {
                                                      {100, 3000, 512, 0.2f},
                                                      {1023, 1025, 512, 0.0f}}) {
     const TileGrid grid(width, height, side, overlap);
-    CAPTURE(width);
+    CAPTURE(grid.columns());
     for (int tile = 0; tile < grid.count(); ++tile) {
       const Box area = grid.area(tile);
       CHECK((area.x0 >= 0 && area.y0 >= 0 && area.x1 <= static_cast<float>(width) &&
