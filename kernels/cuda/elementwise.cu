@@ -30,6 +30,7 @@ __global__ void __launch_bounds__(kThreads) add_kernel(const __grid_constant__ A
   float sum[kCount];  // y may equal a: a thread writes only what it alone has read
   const std::int64_t a_row = args.a_rows > 0 ? row % args.a_rows : row;
   load_group(sum, args.a, a_row * args.a_row_stride + col, args.a_dtype);
+  if (args.a_copy != nullptr) store_group(args.a_copy, row * args.cols + col, args.y_dtype, sum);
   if (args.b != nullptr) {
     float b[kCount];
     const std::int64_t b_row = args.b_rows >= args.rows ? row : row % args.b_rows;
@@ -62,10 +63,11 @@ void check(const AddArgs& args) {
 void add(const AddArgs& args, CudaStream stream) {
   check(args);
   if (args.rows == 0 || args.cols == 0) return;
-  const bool is_grouped = args.cols % kGroup == 0 &&
-                          are_groups_aligned(kGroup, args.a, args.a_row_stride, args.a_dtype) &&
-                          are_groups_aligned(kGroup, args.y, args.y_row_stride, args.y_dtype) &&
-                          (args.b == nullptr || are_groups_aligned(kGroup, args.b, args.cols, args.b_dtype));
+  const bool is_grouped =
+      args.cols % kGroup == 0 && are_groups_aligned(kGroup, args.a, args.a_row_stride, args.a_dtype) &&
+      are_groups_aligned(kGroup, args.y, args.y_row_stride, args.y_dtype) &&
+      (args.a_copy == nullptr || are_groups_aligned(kGroup, args.a_copy, args.cols, args.y_dtype)) &&
+      (args.b == nullptr || are_groups_aligned(kGroup, args.b, args.cols, args.b_dtype));
   const AddLaunch parameters{args, is_grouped ? args.cols / kGroup : args.cols};
   launch("add", is_grouped ? add_kernel<kGroup> : add_kernel<1>,
          ceil_divide(args.rows * parameters.row_groups, kThreads), kThreads, 0, stream, parameters);
