@@ -18,6 +18,7 @@ void add_video_command(CLI::App& app, Run& run);
 void add_eval_command(CLI::App& app, Run& run);
 void add_forward_command(CLI::App& app, Run& run);
 void add_inspect_command(CLI::App& app, Run& run);
+void add_tile_command(CLI::App& app, Run& run);
 void add_bench_command(CLI::App& app, Run& run);
 void add_convert_command(CLI::App& app, Run& run);
 

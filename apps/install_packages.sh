@@ -7,7 +7,8 @@ build=(cmake ninja-build g++ pkg-config
   libdnnl-dev ocl-icd-opencl-dev opencl-c-headers  # oneDNN's CMake package asks for OpenCL's library and headers
   libhwy-dev libfmt-dev libspdlog-dev nlohmann-json3-dev zlib1g-dev
   libcli11-dev libopencv-dev                       # the command line
-  libavformat-dev libavdevice-dev libswscale-dev)  # its videos, cameras and streams
+  libavformat-dev libavdevice-dev libswscale-dev   # its videos, cameras and streams
+  libtiff-dev libopenslide-dev)                    # scans that are read part by part
 test=(doctest-dev libbenchmark-dev python3 ffmpeg
   python3-gi gir1.2-gst-rtsp-server-1.0 gstreamer1.0-plugins-good  # an RTSP server for the tests of streams
   g++-aarch64-linux-gnu                            # the kernels compile for NEON too

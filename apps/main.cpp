@@ -31,6 +31,7 @@ int run_command_line(int argc, char** argv) {
   Run run;
   add_detect_command(app, run);
   add_video_command(app, run);
+  add_tile_command(app, run);
   add_eval_command(app, run);
   add_forward_command(app, run);
   add_inspect_command(app, run);

@@ -1,4 +1,5 @@
-// Stands in for image_io.cpp and annotate.cpp in a build without OpenCV: reads PPM, and writes no pictures.
+// Stands in for image_io.cpp, annotate.cpp and density.cpp in a build without OpenCV: reads PPM, and writes no
+// pictures.
 #include <fmt/core.h>
 #include <vistazo/error.h>
 
@@ -10,6 +11,7 @@
 #include <utility>
 
 #include "apps/annotate.h"
+#include "apps/density.h"
 #include "apps/image_io.h"
 
 namespace vistazo::apps {
@@ -62,6 +64,9 @@ void write_picture(const std::filesystem::path&, const Picture&) {
 Picture draw_detections(const Picture&, const Detections&, std::span<const std::string>,
                         std::span<const std::int64_t>) {
   fail_without_opencv(Error::Code::unsupported, "a picture cannot be drawn on");
+}
+Picture draw_density(Scan&, const DensityMap&) {
+  fail_without_opencv(Error::Code::unsupported, "a picture of densities cannot be drawn");
 }
 
 }  // namespace vistazo::apps

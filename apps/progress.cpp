@@ -25,13 +25,14 @@ int terminal_columns() {
 
 }  // namespace
 
-std::string progress_line(std::size_t done, std::size_t total, double elapsed_seconds, int columns) {
+std::string progress_line(std::size_t done, std::size_t total, double elapsed_seconds, int columns,
+                          const std::string& unit, std::size_t before) {
   const std::string count = fmt::format("{}/{}", done, total);
   std::string rate;
-  if (done > 0 && elapsed_seconds > 0) {
-    const double per_second = static_cast<double>(done) / elapsed_seconds;
-    rate =
-        fmt::format("{:.1f} images/s  {} left", per_second, clock_text(static_cast<double>(total - done) / per_second));
+  if (done > before && elapsed_seconds > 0) {
+    const double per_second = static_cast<double>(done - before) / elapsed_seconds;
+    rate = fmt::format("{:.1f} {}/s  {} left", per_second, unit,
+                       clock_text(static_cast<double>(total - done) / per_second));
   }
   constexpr int kWidestBar = 40;
   const int bar = std::min(kWidestBar, columns - static_cast<int>(count.size() + rate.size()) - 5);  // " [", "]", "  "
@@ -46,8 +47,13 @@ std::string progress_line(std::size_t done, std::size_t total, double elapsed_se
   return line.substr(0, static_cast<std::size_t>(std::max(0, columns)));
 }
 
-Progress::Progress(std::size_t total)
-    : total_(total), is_terminal_(::isatty(STDERR_FILENO) != 0), start_(std::chrono::steady_clock::now()) {}
+Progress::Progress(std::size_t total, std::string unit, std::size_t done)
+    : total_(total),
+      before_(done),
+      unit_(std::move(unit)),
+      is_terminal_(::isatty(STDERR_FILENO) != 0),
+      start_(std::chrono::steady_clock::now()),
+      done_(done) {}
 
 Progress::~Progress() {
   hide();
@@ -59,7 +65,8 @@ void Progress::advance() {
   if (!is_terminal_ || (is_visible_ && now - drawn_ < kRedrawInterval)) return;
   const double elapsed_seconds = std::chrono::duration<double>(now - start_).count();
   // Carriage return and "erase to the end of the line" of ECMA-48.
-  fmt::print(stderr, "\r\033[K{}", progress_line(done_, total_, elapsed_seconds, terminal_columns() - 1));
+  fmt::print(stderr, "\r\033[K{}",
+             progress_line(done_, total_, elapsed_seconds, terminal_columns() - 1, unit_, before_));
   std::fflush(stderr);
   is_visible_ = true;
   drawn_ = now;

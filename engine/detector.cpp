@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <cctype>
+#include <chrono>
 #include <cmath>
 #include <functional>
 #include <map>
@@ -35,6 +36,20 @@ struct Workspace {
   PostProcessor post_processor;
   std::vector<float> logits, boxes, selected;
   std::vector<Placement> placements;
+};
+
+// Adds the time since the last lap to one of the sums.
+class Stopwatch {
+ public:
+  double lap() {
+    const auto now = std::chrono::steady_clock::now();
+    const double seconds = std::chrono::duration<double>(now - begin_).count();
+    begin_ = now;
+    return seconds;
+  }
+
+ private:
+  std::chrono::steady_clock::time_point begin_ = std::chrono::steady_clock::now();
 };
 
 void require_valid(const Options& o) {
@@ -78,7 +93,9 @@ Selection make_selection(const Options& o, const std::vector<std::string>& class
   for (const std::string& name : o.classes) {
     for_classes_named(name, class_names, [&](std::size_t k) { scores[k] = o.min_score; });
   }
-  for (const auto& [name, score] : o.class_min_scores) {
+  for (const auto& entry : o.class_min_scores) {
+    const auto& name = entry.first;
+    const float score = entry.second;
     if (!(score >= 0 && score <= 1)) {
       fail(Error::Code::argument, "Options: class_min_scores[{}] is {}; a score from 0 to 1 is wanted", name, score);
     }
@@ -99,6 +116,7 @@ struct Detector::Impl {
   Cost plan(int batch, int height, int width) const;
   void detect(std::span<const Image> images, std::span<Detections> results) const;
   StageTimes detect_together(std::span<const Image> images, std::span<Detections> results, bool is_timed) const;
+  void add(const TimeSpent& taken) const;
   template <typename Work>
   void with_workspace(int batch, int height, int width, Work&& work) const;
   bool selects_on_device(const Ops& ops) const;
@@ -124,6 +142,7 @@ struct Detector::Impl {
   mutable std::mutex mutex;  // of what follows
   mutable std::map<InputSize, Cost> plans;
   mutable std::vector<std::unique_ptr<Workspace>> idle;
+  mutable TimeSpent spent;
 };
 
 void Detector::Impl::describe(const std::string& source, const WeightReader& reader, const Checkpoint* checkpoint) {
@@ -217,6 +236,13 @@ bool Detector::Impl::selects_on_device(const Ops& ops) const {
   return ops.can_select(selection.max_detections) && PostProcessor::only_threshold(selection);
 }
 
+void Detector::Impl::add(const TimeSpent& taken) const {
+  const std::lock_guard lock(mutex);
+  spent.preprocess += taken.preprocess;
+  spent.forward += taken.forward;
+  spent.postprocess += taken.postprocess;
+}
+
 Ops::PassResults Detector::Impl::pass(Ops& ops, const Tensor& pixels, PassKind kind) const {
   const Model::Outputs outputs = model->forward(ops, pixels);
   if (kind == kRawOutputs) return {outputs.logits, outputs.boxes};
@@ -272,13 +298,19 @@ StageTimes Detector::Impl::detect_together(std::span<const Image> images, std::s
   const GridSize canvas = placement_of(images[0]).canvas;
   StageTimes times;
   with_workspace(batch, canvas.height, canvas.width, [&](Workspace& w) {
-    const auto stage = [&](double& milliseconds, auto&& work) {
-      if (!is_timed) return work();
-      milliseconds = w.ops->milliseconds_of(std::ref(work));
+    TimeSpent taken;
+    const auto stage = [&](double& milliseconds, double& seconds, auto&& work) {
+      Stopwatch watch;
+      if (is_timed) {
+        milliseconds = w.ops->milliseconds_of(std::ref(work));
+      } else {
+        work();
+      }
+      seconds = watch.lap();
     };
     const auto released = w.ops->scope();
     const Tensor pixels = w.ops->empty({batch, 3, canvas.height, canvas.width}, DType::f32);
-    stage(times.prepare_ms, [&] {
+    stage(times.prepare_ms, taken.preprocess, [&] {
       w.placements.clear();
       for (int b = 0; b < batch; ++b) {
         const Image& image = images[static_cast<std::size_t>(b)];
@@ -288,8 +320,8 @@ StageTimes Detector::Impl::detect_together(std::span<const Image> images, std::s
     });
     Ops::PassResults outputs;
     const PassKind kind = selects_on_device(*w.ops) ? kSelected : kRawOutputs;
-    stage(times.model_ms, [&] { outputs = run_pass(*w.ops, pixels, kind); });
-    stage(times.finish_ms, [&] {
+    stage(times.model_ms, taken.forward, [&] { outputs = run_pass(*w.ops, pixels, kind); });
+    stage(times.finish_ms, taken.postprocess, [&] {
       if (kind == kSelected) return download_selected(w, outputs[0], images, results);
       download(w, outputs);
       const std::size_t logits = w.logits.size() / images.size(), boxes = w.boxes.size() / images.size();
@@ -299,6 +331,7 @@ StageTimes Detector::Impl::detect_together(std::span<const Image> images, std::s
                              {images[i].height, images[i].width}, selection, results[i]);
       }
     });
+    add(taken);
   });
   return times;
 }
@@ -429,6 +462,15 @@ RawOutputs Detector::forward(std::span<const float> pixels, int batch, int heigh
 
 const ModelInfo& Detector::info() const {
   return impl_->info;
+}
+
+int Detector::max_batch() const {
+  return impl_->options.max_batch;
+}
+
+TimeSpent Detector::time_spent() const {
+  const std::lock_guard lock(impl_->mutex);
+  return impl_->spent;
 }
 
 Cost Detector::cost(int batch, int height, int width) const {

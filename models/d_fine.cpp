@@ -171,6 +171,8 @@ DFine::DFine(std::string family, DFineConfig config, const Names& names, WeightR
     root.ignore("class_embed.");
     root.ignore("bbox_embed.");
   }
+  // What RT-DETRv4 learns from its teacher through; nobody else has it, and it has SiLU.
+  if (c_.decoder.head_activation == Activation::silu) root.ignore("encoder.feature_projector.");
   describe(std::move(family), names, reader.is_random());
 }
 

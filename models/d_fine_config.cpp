@@ -124,6 +124,7 @@ void read_decoder(const ConfigReader& config, const Family& family, DFineConfig&
   d.position_hidden = d.dim;
   d.position_layers = 3;
   d.has_rms_norms = d.has_swiglu = true;
+  d.has_shared_box_head = config.boolean("share_bbox_head", false);
   d.has_gateway = config.boolean("use_gateway", true);
   d.has_memory_norm = config.boolean("use_encoder_output", true);
   d.has_fixed_position = config.boolean("fixed_query_positions", false);

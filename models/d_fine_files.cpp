@@ -219,7 +219,7 @@ Json backbone_of(const Size& size) {
 }
 
 int classes_of(const Checkpoint& checkpoint) {
-  for (const char* name : {"decoder.dec_score_head.0.bias", "model.decoder.class_embed.0.bias"}) {
+  for (const char* name : {"decoder.enc_score_head.bias", "model.enc_score_head.bias"}) {
     const CheckpointTensor* tensor = checkpoint.find(name);
     if (tensor && tensor->shape.size() == 1) {
       return static_cast<int>(std::clamp<std::int64_t>(tensor->shape[0], 1, 100'000));

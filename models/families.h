@@ -35,6 +35,6 @@ std::unique_ptr<Model> make_deimv2(const ConfigReader& config, WeightReader& rea
 std::unique_ptr<Model> make_rf_detr(const ConfigReader& config, WeightReader& reader);
 std::unique_ptr<Model> make_rt_detr(const ConfigReader& config, WeightReader& reader);
 std::unique_ptr<Model> make_rt_detr_v2(const ConfigReader& config, WeightReader& reader);
-extern const OriginalFiles kDFineFiles, kDeimv2Files, kRfDetrFiles;
+extern const OriginalFiles kDFineFiles, kDeimv2Files, kRfDetrFiles, kRtDetrFiles, kRtDetrV2Files;
 
 }  // namespace vistazo

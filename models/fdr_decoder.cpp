@@ -118,10 +118,18 @@ float read_scalar(const WeightCursor& root, std::string_view first, std::string_
   return value;
 }
 
-// Mlp::layers, of the first of several heads where all share it.
-Mlp read_shared_mlp(const WeightCursor& w, int index, int in, int hidden, int out, int layers) {
-  const bool is_shared = index > 0 && !w.has(fmt::format("{}.layers.0.weight", index)) && w.has("0.layers.0.weight");
-  return read_mlp(w.child(std::to_string(is_shared ? 0 : index)), in, hidden, out, layers);
+// The heads of all layers, or one for all, which files keep once or several times over, under any of the indices.
+void read_edge_heads(const WeightCursor& w, const FdrConfig& c, FdrDecoder& decoder) {
+  const auto read = [&](int index) { return read_mlp(w.child(std::to_string(index)), c.dim, c.dim, 4 * c.bins, 3); };
+  if (!c.has_shared_box_head) {
+    for (int i = 0; i < c.layers; ++i) decoder.layers[static_cast<std::size_t>(i)].edge_head = read(i);
+    return;
+  }
+  int stored = 0;
+  while (stored + 1 < c.layers && !w.has(fmt::format("{}.layers.0.weight", stored))) ++stored;
+  const Mlp head = read(w.has(fmt::format("{}.layers.0.weight", stored)) ? stored : 0);
+  for (FdrLayer& layer : decoder.layers) layer.edge_head = head;
+  w.ignore("");
 }
 
 // Layers and heads behind the one that is evaluated, and heads that only losses ask.
@@ -228,8 +236,8 @@ FdrDecoder read_fdr_decoder(const WeightCursor& root, const FdrNames& names, con
   decoder.proposal_box = read_mlp(proposals.child("enc_bbox_head"), c.dim, c.dim, 4, 3);
   for (int i = 0; i < c.layers; ++i) {
     decoder.layers.push_back(read_layer(root.child(fmt::format("{}.{}", names.layers, i)), names, c));
-    decoder.layers.back().edge_head = read_shared_mlp(root.child(names.box_heads), i, c.dim, c.dim, 4 * c.bins, 3);
   }
+  read_edge_heads(root.child(names.box_heads), c, decoder);
   decoder.position_head = read_mlp(heads.child("query_pos_head"), 4, c.position_hidden, c.dim, c.position_layers);
   decoder.first_box_head = read_mlp(heads.child("pre_bbox_head"), c.dim, c.dim, 4, 3);
   decoder.class_head = root.child(names.class_heads).linear(std::to_string(c.layers - 1), c.dim, c.classes);

@@ -30,6 +30,7 @@ struct FdrConfig {
   bool has_rms_norms = false, has_swiglu = false;  // else layer norms, and two plain products
   bool has_gateway = true;                         // else what cross-attention adds is added, then normalised
   bool has_memory_norm = true;                     // a product and a layer norm before proposals are scored
+  bool has_shared_box_head = false;                // all layers ask one for their edges
   bool has_fixed_position = false;                 // position embeddings come from the first references, in all layers
 
   int levels() const { return static_cast<int>(points.size()); }

@@ -15,11 +15,9 @@ namespace vistazo {
 namespace {
 
 constexpr std::array kFamilies{
-    Family{"d_fine", make_d_fine, &kDFineFiles},
+    Family{"rf_detr", make_rf_detr, &kRfDetrFiles},         Family{"rt_detr", make_rt_detr, &kRtDetrFiles},
+    Family{"rt_detr_v2", make_rt_detr_v2, &kRtDetrV2Files}, Family{"d_fine", make_d_fine, &kDFineFiles},
     Family{"deimv2", make_deimv2, &kDeimv2Files},
-    Family{"rf_detr", make_rf_detr, &kRfDetrFiles},
-    Family{"rt_detr", make_rt_detr},
-    Family{"rt_detr_v2", make_rt_detr_v2},
 };
 
 }  // namespace

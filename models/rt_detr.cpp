@@ -167,7 +167,11 @@ void RtDetr::read_heads(const WeightCursor& root, const Names& names) {
 }
 
 void RtDetr::ignore_training_weights(const WeightCursor& root, const Names& names) const {
-  root.ignore(fmt::format("{}.", names.class_heads));  // of the layers before the last
+  root.ignore(fmt::format("{}.", names.class_heads));  // of all layers but the last
+  for (int i = c_.decoder.layers; i < c_.trained_layers; ++i) {
+    root.ignore(fmt::format("{}.layers.{}.", names.decoder, i));
+    root.ignore(fmt::format("{}.{}.", names.box_heads, i));
+  }
   const WeightCursor heads = root.child(names.heads);
   for (const char* part : {"denoising_class_embed.", "anchors", "valid_mask"}) heads.ignore(part);
   // The same tensors once more, in files that keep both names of a shared one.

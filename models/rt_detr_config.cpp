@@ -51,7 +51,9 @@ void read_encoder(const ConfigReader& config, RtDetrConfig& c) {
 void read_decoder(const ConfigReader& config, RtDetrConfig& c) {
   DecoderConfig& d = c.decoder;
   d.dim = config.integer("d_model", 4, 4096, 256);
-  d.layers = config.integer("decoder_layers", 1, 64, 6);
+  c.trained_layers = config.integer("decoder_layers", 1, 64, 6);
+  const int last = config.integer("eval_idx", -c.trained_layers, c.trained_layers - 1, -1);  // the authors' word
+  d.layers = (last < 0 ? last + c.trained_layers : last) + 1;
   d.self_heads = d.cross_heads = config.integer("decoder_attention_heads", 1, 64, 8);
   d.ffn_dim = config.integer("decoder_ffn_dim", 1, 16384, 1024);
   d.points = config.integer("decoder_n_points", 1, 64, 4);

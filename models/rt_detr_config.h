@@ -18,6 +18,7 @@ struct RtDetrConfig {
   std::variant<ResNetConfig, HgnetV2Config> backbone;
   HybridEncoderConfig encoder;
   DecoderConfig decoder;
+  int trained_layers = 0;  // of the decoder, at least decoder.layers: the rest only helps in training
   int queries = 0;
   bool has_learned_queries = false;  // else the chosen cells' features
   GridSize input;                    // that it was trained at

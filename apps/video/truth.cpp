@@ -3,11 +3,10 @@
 #include <fmt/core.h>
 #include <vistazo/error.h>
 
-#include <array>
+#include <algorithm>
 #include <charconv>
 #include <fstream>
-#include <set>
-#include <string_view>
+#include <utility>
 
 namespace vistazo::apps {
 namespace {
@@ -86,19 +85,21 @@ VideoTruth read_video_truth(const std::filesystem::path& path) {
   CsvReader csv(path);
   for (const char* column : {"frame", "label", "x", "y", "width", "height"}) csv.require(column);
   VideoTruth truth;
-  std::map<std::string, std::int64_t> id_of_label;
+  std::map<std::pair<std::string, int>, std::int64_t>
+      id_of_object;                                              // by label and place among the frame's of that label
+  std::map<std::pair<std::int64_t, std::string>, int> count_of;  // by frame and label
   while (csv.next()) {
     const auto frame = csv.number<std::int64_t>("frame");
-    const std::int64_t of_label = id_of_label.try_emplace(csv.text("label"), id_of_label.size()).first->second;
-    const std::int64_t id = csv.has("id") ? csv.number<std::int64_t>("id") : of_label;
-    const auto x = csv.number<float>("x"), y = csv.number<float>("y");
+    const std::string& label = csv.text("label");
+    const std::pair object(label, count_of[{frame, label}]++);
+    const auto next_id = static_cast<std::int64_t>(id_of_object.size());
+    const std::int64_t id =
+        csv.has("id") ? csv.number<std::int64_t>("id") : id_of_object.try_emplace(object, next_id).first->second;
     std::vector<IdentifiedBox>& boxes = truth.frames[frame];
-    for (const IdentifiedBox& other : boxes) {
-      if (other.id != id) continue;
-      csv.fail(csv.has("id") ? fmt::format("id {} is on frame {} already", id, frame)
-                             : fmt::format("'{}' is on frame {} already; a column 'id' would tell them apart",
-                                           csv.text("label"), frame));
+    if (std::ranges::find(boxes, id, &IdentifiedBox::id) != boxes.end()) {
+      csv.fail(fmt::format("id {} is on frame {} already", id, frame));
     }
+    const auto x = csv.number<float>("x"), y = csv.number<float>("y");
     boxes.push_back({id, {x, y, x + csv.number<float>("width"), y + csv.number<float>("height")}});
   }
   return truth;

@@ -17,7 +17,7 @@ struct VideoTruth {
 };
 
 // A CSV file with a header and the columns frame, label, x, y, width, height (pixels) in any order, and perhaps id.
-// Without ids, objects of one label are one object, so a frame may show a label once. Throws Error{file} naming file
+// Without ids, the first row of a label on each frame is one object, the second another. Throws Error{file} naming file
 // and line.
 VideoTruth read_video_truth(const std::filesystem::path& path);
 

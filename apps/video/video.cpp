@@ -302,6 +302,7 @@ void add_video_command(CLI::App& app, Run& run) {
       ->capture_default_str();
   command->add_flag("--display", options->is_displayed, "Show the annotated frames in a window");
   add_tracking_options(*command, *options);
+  add_output_options(*command, options->outputs);
   add_detection_options(*command, options->engine);
   add_model_options(*command, options->engine);
   add_device_options(*command, options->engine);

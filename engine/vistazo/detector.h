@@ -75,6 +75,14 @@ struct ModelInfo {
   std::vector<TensorInfo> tensors;       // of the checkpoint, sorted by name
 };
 
+// Seconds that the calls of a detector took so far, together. Where a GPU runs ahead of the program, waiting for it
+// counts as forward.
+struct TimeSpent {
+  double preprocess = 0;   // resizing and normalising
+  double forward = 0;      // the network
+  double postprocess = 0;  // scores and boxes
+};
+
 // What one forward pass costs, counted without running it.
 struct Cost {
   double flops = 0;                    // multiplications and additions of matrix products, convolutions and attention
@@ -139,6 +147,8 @@ class Detector {
   RawOutputs forward(std::span<const float> pixels, int batch, int height, int width) const;
 
   const ModelInfo& info() const;
+  int max_batch() const;  // Options::max_batch
+  TimeSpent time_spent() const;
   std::span<const std::string> class_names() const { return info().class_names; }
   Cost cost(int batch, int height, int width) const;
 

@@ -15,7 +15,7 @@
 #include "kernels/cpu/vector_math-inl.h"
 
 // An edge at a time: the exponentials of its logits go to a buffer on the stack and are summed, then weighted or
-// sorted. Workers take blocks of boxes in turn. Limited by the exponentials.
+// ranked. Workers take blocks of boxes in turn. Limited by the exponentials.
 HWY_BEFORE_NAMESPACE();
 namespace vistazo::cpu::HWY_NAMESPACE {
 
@@ -81,14 +81,22 @@ void edge_peaks_rows(const EdgePeaksArgs& args, std::int64_t first, std::int64_t
     }
   };
   Numerators numerators;
+  float peaks[EdgeLogits::kMaxBins];
   for (std::int64_t edge = first * 4; edge < last * 4; ++edge) {
     softmax_numerators(args.edges.logits + edge * args.edges.bins, bins, numerators);
     Y* y = static_cast<Y*>(args.y) + edge * (args.k + 1);
+    // Insertion into the few largest so far: most values are below all of them.
+    int count = 0;
+    for (std::size_t i = 0; i < bins; ++i) {
+      const float value = numerators.values[i];
+      if (count == args.k && value <= peaks[count - 1]) continue;
+      int at = count < args.k ? count++ : count - 1;
+      for (; at > 0 && peaks[at - 1] < value; --at) peaks[at] = peaks[at - 1];
+      peaks[at] = value;
+    }
     float total = 0.0f;
     for (int i = 0; i < args.k; ++i) {
-      float* peak = std::max_element(numerators.values, numerators.values + bins);
-      const float value = *peak / numerators.sum;
-      *peak = -1.0f;
+      const float value = peaks[i] / numerators.sum;
       total += value;
       put(value, y + i);
     }

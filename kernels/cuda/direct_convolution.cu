@@ -57,14 +57,14 @@ __device__ void finish_pixels(const DirectLaunch& launch, const Place& place, fl
     for (int c = 0; c < kChannels; ++c) {
       if (gemm.bias != nullptr && c < left) sums[p][c] += gemm.bias[place.channel + c];
     }
-    if (gemm.accumulate && left > 0) add_group(sums[p], y + p * gemm.y_stride, left, launch.are_groups_stored);
+    if (gemm.accumulate && left > 0) add_columns(sums[p], y + p * gemm.y_stride, left, launch.are_groups_stored);
   }
   activate_all(sums, gemm.activation);
 #pragma unroll
   for (int p = 0; p < kPixels; ++p) {
     const int left = place.column + p < gemm.out_width ? channels : 0;
     scale_all(gemm, sums[p]);
-    if (left > 0) store_group(y + p * gemm.y_stride, sums[p], left, launch.are_groups_stored);
+    if (left > 0) store_columns(y + p * gemm.y_stride, sums[p], left, launch.are_groups_stored);
   }
 }
 

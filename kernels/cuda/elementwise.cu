@@ -1,6 +1,6 @@
-// Sums, conversions and copies on CUDA: a thread owns a group of four adjacent elements of a row, or one where rows are
-// not aligned to groups. Element types are branches that all threads take alike: 27 kernels would be no faster, for
-// memory limits this one, and the launch where tensors are small.
+// Sums, conversions and copies on CUDA: a thread owns a group of eight or four adjacent elements of a row, or one where
+// rows are not aligned to groups. Element types are branches that all threads take alike: 27 kernels would be no
+// faster, for memory limits this one, and the launch where tensors are small.
 #include <cstdint>
 
 #include "kernels/base/error.h"
@@ -13,7 +13,6 @@ namespace vistazo::cuda {
 namespace {
 
 constexpr int kThreads = 128;  // small, so that a tensor of a few hundred rows reaches every multiprocessor
-constexpr int kGroup = 4;      // 16 bytes of f32
 
 struct AddLaunch {
   AddArgs args;
@@ -63,14 +62,19 @@ void check(const AddArgs& args) {
 void add(const AddArgs& args, CudaStream stream) {
   check(args);
   if (args.rows == 0 || args.cols == 0) return;
-  const bool is_grouped =
-      args.cols % kGroup == 0 && are_groups_aligned(kGroup, args.a, args.a_row_stride, args.a_dtype) &&
-      are_groups_aligned(kGroup, args.y, args.y_row_stride, args.y_dtype) &&
-      (args.a_copy == nullptr || are_groups_aligned(kGroup, args.a_copy, args.cols, args.y_dtype)) &&
-      (args.b == nullptr || are_groups_aligned(kGroup, args.b, args.cols, args.b_dtype));
-  const AddLaunch parameters{args, is_grouped ? args.cols / kGroup : args.cols};
-  launch("add", is_grouped ? add_kernel<kGroup> : add_kernel<1>,
-         ceil_divide(args.rows * parameters.row_groups, kThreads), kThreads, 0, stream, parameters);
+  const auto fits = [&](int count) {
+    return args.cols % count == 0 && are_groups_aligned(count, args.a, args.a_row_stride, args.a_dtype) &&
+           are_groups_aligned(count, args.y, args.y_row_stride, args.y_dtype) &&
+           (args.b == nullptr || are_groups_aligned(count, args.b, args.cols, args.b_dtype));
+  };
+  const auto start = [&](void (*kernel)(AddLaunch), int count) {
+    const AddLaunch parameters{args, args.cols / count};
+    launch("add", kernel, ceil_divide(args.rows * parameters.row_groups, kThreads), kThreads, 0, stream, parameters);
+  };
+  constexpr std::int64_t kMany = 1 << 20;  // elements: enough to fill the chip with larger groups
+  if (args.rows * args.cols >= kMany && fits(8)) return start(add_kernel<8>, 8);
+  if (fits(4)) return start(add_kernel<4>, 4);
+  start(add_kernel<1>, 1);
 }
 
 }  // namespace vistazo::cuda

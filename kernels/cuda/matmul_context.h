@@ -19,14 +19,15 @@ enum class GemmPath : std::uint8_t {
 // weights, each with a context of its own. Runs allocate nothing, do not wait for the device and can be captured.
 struct MatmulContext {
   CudaStream stream = nullptr;
-  void* workspace = nullptr;  // device memory at a multiple of 256 bytes, kMatmulWorkspaceBytes; free between runs
-  std::size_t workspace_bytes = 0;  // 0: products whose sums would be divided among blocks through it run undivided
+  void* workspace = nullptr;        // kMatmulWorkspaceBytes of device memory at a multiple of 256, free between runs
+  std::size_t workspace_bytes = 0;  // may be 0
   GemmPath path = GemmPath::automatic;
   int tile = -1;  // sm90: forces one of its kSm90Tiles tile shapes, for tests and benches
 };
 
-inline constexpr int kSm90Tiles = 9;
+inline constexpr int kSm90Tiles = 10;
 
-inline constexpr std::size_t kMatmulWorkspaceBytes = std::size_t{16} << 20;
+// No kernel needs any yet: sums that several blocks share meet in the shared memory of a cluster.
+inline constexpr std::size_t kMatmulWorkspaceBytes = 256;
 
 }  // namespace vistazo::cuda

@@ -13,6 +13,7 @@ namespace vistazo::cuda {
 namespace {
 
 constexpr int kThreads = 128;
+constexpr int kBlocks = 8;  // on a multiprocessor: 64 registers a thread, so that none spill
 constexpr int kGroup = 4;
 
 struct PoolingLaunch {
@@ -21,7 +22,7 @@ struct PoolingLaunch {
 };
 
 template <int kCount>
-__global__ void __launch_bounds__(kThreads) pooling_kernel(const __grid_constant__ PoolingLaunch launch) {
+__global__ void __launch_bounds__(kThreads, kBlocks) pooling_kernel(const __grid_constant__ PoolingLaunch launch) {
   dependent_launch();
   const PoolingArgs& args = launch.args;
   const PoolingWindow& window = args.window;

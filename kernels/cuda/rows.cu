@@ -107,6 +107,7 @@ void patches(const PatchesArgs& args, CudaStream stream) {
     return are_groups_aligned(count, args.pixels, args.patch, DType::f32) &&
            are_groups_aligned(count, args.y, args.patch, args.y_dtype);
   };
+  if (fits(8)) return start(patches_kernel<8>, 8);
   if (fits(4)) return start(patches_kernel<4>, 4);
   if (fits(2)) return start(patches_kernel<2>, 2);
   start(patches_kernel<1>, 1);

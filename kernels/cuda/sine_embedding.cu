@@ -1,5 +1,6 @@
-// A thread owns one sine and one cosine of the same angle; the divisors come from the host, in the launch's parameters,
-// so that they are the CPU's. Limited by the launch: a few hundred boxes.
+// A thread owns a box and a frequency: four sines and four cosines. The divisors come from the host, in the launch's
+// parameters, so that they are the CPU's; lanes that read different ones wait for each other, which four angles share.
+// Limited by the launch for a few hundred boxes, by arithmetic for thousands.
 //
 // Angles follow the original's arithmetic in f32, (2 pi v) / t^(2i/dim). Sine and cosine are taken of the angle in half
 // turns, reduced in double: sincosf() would bring a path for large angles that needs local memory.
@@ -28,17 +29,20 @@ struct SineEmbeddingLaunch {
 __global__ void __launch_bounds__(kThreads) sine_embedding_kernel(const __grid_constant__ SineEmbeddingLaunch launch) {
   dependent_launch();
   const SineEmbeddingArgs& args = launch.args;
-  const auto [part_row, pair] = divide(thread_of_grid<kThreads>(), launch.pairs);
-  const std::int64_t row = part_row / 4;
+  const auto [row, pair] = divide(thread_of_grid<kThreads>(), launch.pairs);
   if (row >= args.rows) return;
-  const int part = static_cast<int>(part_row % 4);
-  const float value = args.boxes[row * 4 + (part < 2 ? 1 - part : part)];  // y, x, w, h
-  const float angle = value * (2.0f * std::numbers::pi_v<float>) / launch.divisors[pair];
-  double half_turns = angle * std::numbers::inv_pi;
-  half_turns -= 2.0 * rint(half_turns * 0.5);
-  float values[2];
-  sincospif(static_cast<float>(half_turns), &values[0], &values[1]);
-  store_group(args.y, part_row * args.dim + 2 * (launch.first_pair + pair), args.y_dtype, values);
+  const float divisor = launch.divisors[pair];
+  const std::int64_t first = row * 4 * args.dim + 2 * (launch.first_pair + pair);
+#pragma unroll
+  for (int part = 0; part < 4; ++part) {
+    const float value = args.boxes[row * 4 + (part < 2 ? 1 - part : part)];  // y, x, w, h
+    const float angle = value * (2.0f * std::numbers::pi_v<float>) / divisor;
+    double half_turns = angle * std::numbers::inv_pi;
+    half_turns -= 2.0 * rint(half_turns * 0.5);
+    float values[2];
+    sincospif(static_cast<float>(half_turns), &values[0], &values[1]);
+    store_group(args.y, first + part * args.dim, args.y_dtype, values);
+  }
 }
 
 }  // namespace
@@ -62,8 +66,8 @@ void sine_embedding(const SineEmbeddingArgs& args, CudaStream stream) {
       parameters.divisors[i] =
           static_cast<float>(std::pow(static_cast<double>(args.temperature), 2.0 * (first + i) / args.dim));
     }
-    launch("sine_embedding", sine_embedding_kernel, ceil_divide(args.rows * 4 * parameters.pairs, kThreads), kThreads,
-           0, stream, parameters);
+    launch("sine_embedding", sine_embedding_kernel, ceil_divide(args.rows * parameters.pairs, kThreads), kThreads, 0,
+           stream, parameters);
   }
 }
 

@@ -5,14 +5,16 @@ import os
 import pathlib
 import pty
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
+import time
 import unittest
 
 PROGRAM, MODEL, IMAGES = (os.path.abspath(path) for path in sys.argv[1:4])
 IMAGES = pathlib.Path(IMAGES)
-SUBCOMMANDS = ["detect", "eval", "forward", "inspect", "bench", "convert"]
+SUBCOMMANDS = ["detect", "video", "tile", "eval", "forward", "inspect", "bench", "convert"]
 
 
 def run(*arguments, **options):
@@ -49,7 +51,7 @@ class UsageTest(CommandLineTest):
             self.assertIn("Examples:\n  vistazo " + subcommand, text)
 
     def test_wrong_usage_is_one_line_and_code_2(self):
-        for arguments in [[], ["fly"], ["detect"], ["detect", "--no-such-option", "a.png"], ["eval"], ["forward"],
+        for arguments in [[], ["fly"], ["detect"], ["tile"], ["detect", "--no-such-option", "a.png"], ["eval"], ["forward"],
                           ["inspect"], ["bench"], ["bench", "--random-weights"], ["bench", "--model", MODEL, "--size", "3y4"],
                           ["detect", "--device", "abacus", "a.png"], ["detect", "--min-score", "2", "a.png"],
                           ["detect", "--batch", "0", "a.png"], ["detect", "--threads", "-1", "a.png"],
@@ -232,6 +234,86 @@ class DetectTest(CommandLineTest):
                 self.assertRegex(process.stderr, r"^vistazo: [^\n]+\n$")
         file = self.place("rgba.png", "file")
         self.detect("--save", file / "sub", IMAGES / "rgba.png", code=2)
+
+
+@unittest.skipUnless(has_image_reader(), "built without OpenCV")
+class TileTest(CommandLineTest):
+    SCAN = ["--window", "16", "--min-score", "0", "--max-detections", "3"]
+
+    def tile(self, *arguments, code=0, **options):
+        return self.check(run("tile", "--model", MODEL, *self.SCAN, *arguments, **options), code)
+
+    def lines(self, path):
+        return [json.loads(line) for line in path.read_text().splitlines()]
+
+    def test_all_outputs(self):
+        at = lambda name: self.folder / name
+        scan = self.place("lzw.tiff", "scan.tiff")
+        result = self.tile(scan, "--json", at("o.jsonl"), "--geojson", at("o.geojson"), "--csv", at("o.csv"), "--coco",
+                           at("o.json"), "--yolo", at("labels"), "--crops", at("crops"), "--save", at("density.jpg"))
+        self.assertIn("48 x 36 pixels, TIFF", result.stdout)
+        self.assertIn("megapixels/s", result.stdout)
+        request, *rest, end = self.lines(at("o.jsonl"))
+        windows, objects = [l for l in rest if "window" in l], [l for l in rest if "box" in l]
+        self.assertEqual(request["window"], 16)
+        self.assertEqual([l["window"] for l in windows], list(range(len(windows))))
+        self.assertEqual(end, {"windows": len(windows), "objects": len(objects)})
+        self.assertGreater(len(objects), 0)
+        features = json.loads(at("o.geojson").read_text())["features"]
+        self.assertEqual([f["geometry"]["coordinates"][0][0] for f in features], [o["box"][:2] for o in objects])
+        self.assertEqual(len(at("o.csv").read_text().splitlines()), 1 + len(objects))
+        self.assertEqual(len(json.loads(at("o.json").read_text())), len(objects))
+        self.assertEqual(len(at("labels/scan.txt").read_text().splitlines()), len(objects))
+        self.assertEqual(len(list(at("crops").glob("*/*.jpg"))), len(objects))
+        self.assertGreater(at("density.jpg").stat().st_size, 1000)
+        self.assertEqual(list(self.folder.rglob("*.partial")), [])
+
+    def test_batch_and_threads_do_not_matter(self):
+        outputs = set()
+        for batch, threads in [(1, 1), (3, 2), (64, 1)]:
+            outputs.add(self.tile(IMAGES / "lzw.tiff", "--json", "-", "--batch", batch, "--threads", threads).stdout)
+        self.assertEqual(len(outputs), 1)
+
+    def test_an_interrupted_run_is_resumed_and_ends_the_same(self):
+        path, partial = self.folder / "o.jsonl", self.folder / "o.jsonl.partial"
+        scan = IMAGES / "lzw.tiff"
+        self.tile(scan, "--json", path)
+        whole = path.read_text()
+        lines = whole.splitlines(keepends=True)
+        for kept in [1, 2, len(lines) // 2, len(lines) - 1]:
+            with self.subTest(kept=kept):
+                path.unlink(missing_ok=True)
+                partial.write_text("".join(lines[:kept]) + lines[kept][:9])  # a torn line
+                self.assertIn("--resume", self.tile(scan, "--json", path, code=2).stderr)
+                self.assertIn("0.5", self.tile(scan, "--json", path, "--resume", "--overlap", "0.5", code=2).stderr)
+                self.tile(scan, "--json", path, "--resume", "--csv", self.folder / "o.csv")
+                self.assertEqual(path.read_text(), whole)
+                self.assertEqual(len((self.folder / "o.csv").read_text().splitlines()),
+                                 1 + sum(line.startswith('{"box"') for line in lines))
+        partial.write_text("something else\n")
+        self.tile(scan, "--json", path, "--resume", code=2)
+
+    def test_an_interrupt_leaves_a_record(self):
+        path = self.folder / "o.jsonl"
+        command = [PROGRAM, "tile", "--model", MODEL, "--window", "16", "--overlap", "0.9", "--batch", "1", "--min-score",
+                   "0", IMAGES / "lzw.tiff", "--json", path]
+        process = subprocess.Popen(list(map(str, command)), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        partial = self.folder / "o.jsonl.partial"
+        while process.poll() is None and (not partial.exists() or partial.read_text().count("\n") < 3):
+            time.sleep(0.01)
+        process.send_signal(signal.SIGINT)
+        _, errors = process.communicate(timeout=300)
+        self.assertEqual(process.returncode, 130, errors)
+        self.assertIn("--resume goes on", errors)
+        self.assertTrue(partial.exists())
+        self.assertFalse(path.exists())
+
+    def test_scans_that_cannot_be_read(self):
+        for name in ["truncated.tiff", "text.jpg", "empty.png", "missing.svs"]:
+            result = self.tile(IMAGES / name, code=2)
+            self.assertRegex(result.stderr, rf"^vistazo: [^\n]*{name}: [^\n]+\n$")
+        self.tile(IMAGES / "lzw.tiff", "--window", "0", code=2)
+        self.tile(IMAGES / "lzw.tiff", "--iou", "0.5", "--ios", "0.5", code=2)
 
 
 @unittest.skipUnless(has_image_reader(), "built without OpenCV")

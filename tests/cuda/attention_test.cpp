@@ -101,14 +101,13 @@ std::vector<Path> paths_of(const AttentionArgs& args) {
   if (args.dtype == DType::f32) return paths;
   paths.push_back({"sm80", [](const AttentionArgs& a) { cuda::attention(a, nullptr, cuda::AttentionPath::sm80); }});
   if (!is_hopper() || !cuda::suits_sm90(cuda::make_attention_launch(args))) return paths;
-  for (const auto& [row_groups, key_groups] :
-       {std::pair{1, 1}, std::pair{1, 4}, std::pair{2, 1}, std::pair{2, 2}, std::pair{3, 1}}) {
-    for (const int split : {1, 2, 3}) {
-      const cuda::Sm90Choice choice{row_groups, key_groups, split, 2 * split};
-      paths.push_back({fmt::format("sm90 with {} row groups, {} key groups, split {}", row_groups, key_groups, split),
-                       [choice](const AttentionArgs& a) {
-                         cuda::attention_sm90(cuda::make_attention_launch(a), choice, nullptr);
-                       }});
+  for (const int consumers : {1, 2, 3}) {
+    for (const int split : {1, 2, 3, 4}) {
+      const cuda::Sm90Choice choice{consumers, split, 2 * split};
+      paths.push_back(
+          {fmt::format("sm90 with {} consumers, split {}", consumers, split), [choice](const AttentionArgs& a) {
+             cuda::attention_sm90(cuda::make_attention_launch(a), choice, nullptr);
+           }});
     }
   }
   return paths;

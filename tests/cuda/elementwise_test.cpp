@@ -72,6 +72,7 @@ TEST_CASE("add: dtypes, strides, alignment and repeated rows") {
       }
     }
   }
+  check_add(3000, 500, 384, DType::f32, DType::bf16, DType::f16, 0, 8, 8);  // in groups of eight
   for (const int cols : {1, 3, 4, 63, 384, 1025}) check_add(197, 1, cols, DType::f32, DType::f32, DType::f32, 0, 0, 0);
 }
 

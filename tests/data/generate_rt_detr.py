@@ -111,10 +111,10 @@ def run(model: nn.Module, pixels: torch.Tensor) -> tuple[dict[str, torch.Tensor]
     return {"logits": output.logits, "pred_boxes": output.pred_boxes}, output.enc_outputs_class.max(-1).values
 
 
-def invalid_cells(case: Case) -> torch.Tensor:
+def invalid_cells(case: Case, strides: tuple[int, ...]) -> torch.Tensor:
     """Of all levels: those whose centre is within 1 % of the edge."""
     masks = []
-    for stride in (8, 16, 32):
+    for stride in strides:
         height, width = case.input[0] // stride, case.input[1] // stride
         y, x = (torch.arange(height) + 0.5) / height, (torch.arange(width) + 0.5) / width
         inside = ((y > 0.01) & (y < 0.99))[:, None] & ((x > 0.01) & (x < 0.99))[None]
@@ -122,10 +122,10 @@ def invalid_cells(case: Case) -> torch.Tensor:
     return torch.cat(masks)
 
 
-def is_robust(case: Case, scores: torch.Tensor, queries: int) -> bool:
+def is_robust(case: Case, scores: torch.Tensor, queries: int, strides: tuple[int, ...] = (8, 16, 32)) -> bool:
     """Whether rounding cannot change which cells are chosen, nor their order. Invalid cells are all alike, so that they
     may change places with each other, but all of them must be chosen, or none."""
-    invalid = invalid_cells(case)
+    invalid = invalid_cells(case, strides)
     for row in scores:
         ranked, index = row.sort(descending=True)
         gaps = (ranked[:queries] - ranked[1:queries + 1]) / row.std()

@@ -69,12 +69,13 @@ extern "C" void* aligned_alloc(std::size_t alignment, std::size_t bytes) {
 namespace vistazo {
 namespace {
 
-void check_steady(Precision precision) {
+void check_steady(const char* model, Precision precision) {
+  CAPTURE(model);
   Options options;
   options.device = Device::cpu;
   options.precision = precision;
   options.min_score = 1.0f;  // no detection: a result's vector is the caller's
-  const auto config = std::filesystem::path(VISTAZO_TEST_DATA) / "models/w2_original/config.json";
+  const auto config = std::filesystem::path(VISTAZO_TEST_DATA) / model / "config.json";
   const Detector detector = Detector::with_random_weights(config, options);
   const std::vector<std::uint8_t> pixels(3 * 120 * 100, 77);
   const Image small{pixels.data(), 50, 40, 150}, large{pixels.data(), 120, 100, 360};
@@ -90,6 +91,13 @@ void check_steady(Precision precision) {
   MESSAGE("allocations of oneDNN and OpenMP in three images: ", of_libraries.load());
 }
 
+// A transformer's trunk, and both convolutional backbones.
+void check_all_steady(Precision precision) {
+  for (const char* model : {"models/w2_original", "rt_detr/r50", "rt_detr/v2_hgnet_original"}) {
+    check_steady(model, precision);
+  }
+}
+
 TEST_CASE("the counter counts") {
   ours = 0;
   is_counting = true;
@@ -100,12 +108,12 @@ TEST_CASE("the counter counts") {
 }
 
 TEST_CASE("an image of a known size allocates nothing, in f32") {
-  check_steady(Precision::f32);
+  check_all_steady(Precision::f32);
 }
 
 TEST_CASE("an image of a known size allocates nothing, in bf16") {
   try {
-    check_steady(Precision::bf16);
+    check_all_steady(Precision::bf16);
   } catch (const Error& error) {
     CHECK(error.code == Error::Code::unsupported);  // a processor without bf16
     MESSAGE(error.what());

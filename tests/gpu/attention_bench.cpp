@@ -23,6 +23,7 @@
 #include "kernels/base/check_cuda.h"
 #include "kernels/base/half.h"
 #include "kernels/cuda/attention/tiles.h"
+#include "tests/cuda/device_buffer.h"
 
 namespace vistazo {
 namespace {
@@ -47,15 +48,19 @@ constexpr Shape kShapes[] = {{"rfdetr-n window b1", 4, 6, 145, 64}, {"rfdetr-n w
                              {"16k d32", 1, 8, 16384, 32},          {"16k d128", 1, 16, 16384, 128},
                              {"4096px d64", 1, 6, 65536, 64}};
 
-// Normal values in device memory, from which every operand is cut: a run of random ones, doubled until it is long
-// enough, for a normal distribution of millions takes seconds.
+// Normal values of a dtype in device memory (f32: pairs of bf16, which read as f32 are the second), from which every
+// operand is cut: a run of random ones, doubled until it is long enough, for a normal distribution of millions takes
+// seconds.
 class Pool {
  public:
-  explicit Pool(std::size_t bytes) : bytes_(bytes) {
+  Pool(std::size_t bytes, DType dtype) : bytes_(bytes) {
     std::mt19937 generator(1);
     std::normal_distribution<float> normal;
     std::vector<std::uint16_t> values(1 << 20);
-    for (std::uint16_t& x : values) x = bf16_from_float(normal(generator));
+    for (std::uint16_t& x : values) {
+      const float value = normal(generator);
+      x = dtype == DType::f16 ? testing::f16_from_float(value) : bf16_from_float(value);
+    }
     check_cuda(cudaMalloc(&memory_, bytes), "cudaMalloc");
     std::size_t filled = values.size() * sizeof(values[0]);
     check_cuda(cudaMemcpy(memory_, values.data(), filled, cudaMemcpyHostToDevice), "cudaMemcpy");
@@ -80,7 +85,6 @@ constexpr int kSets = 4;
 
 AttentionArgs args_of(const Shape& s, DType dtype, const Pool& pool, int set) {
   const std::int64_t row = std::int64_t{s.heads} * s.dim;
-  // Read as f16 or f32 the same bits are other values: still no zeros and no NaN.
   const std::size_t bytes = (static_cast<std::size_t>(s.elements()) * size_of(dtype) + 4096) / 256 * 256;
   const auto place = [&](int which) { return pool.at(static_cast<std::size_t>(set * 3 + which) * bytes); };
   const auto operand = [&](int which) { return AttentionOperand{place(which), s.tokens * row, row}; };
@@ -154,20 +158,19 @@ void bench_choices(const Shape& s, const Pool& pool) {
     times.emplace_back(microseconds(s, DType::bf16, pool, run, s.flops() > 1e12 ? 2 : 5), name);
   };
   time("sm80", [](const auto& args, CudaStream stream) { cuda::attention(args, stream, cuda::AttentionPath::sm80); });
-  for (const auto& [row_groups, key_groups] :
-       {std::pair{1, 1}, std::pair{1, 4}, std::pair{2, 1}, std::pair{2, 2}, std::pair{3, 1}}) {
-    for (const int split : {1, 2}) {
-      if (s.dim > 64 && (split > 1 || row_groups != 2)) continue;
-      const cuda::Sm90Choice choice{row_groups, key_groups, split, multiprocessors};
-      time(fmt::format("{}x{}x{}", row_groups, key_groups, split), [choice](const auto& args, CudaStream stream) {
+  for (const int consumers : {1, 2, 3}) {
+    for (const int split : {1, 2, 3}) {
+      if (s.dim > 64 && (split > 1 || consumers != 2)) continue;
+      const cuda::Sm90Choice choice{consumers, split, multiprocessors};
+      time(fmt::format("{}x{}", consumers, split), [choice](const auto& args, CudaStream stream) {
         cuda::attention_sm90(cuda::make_attention_launch(args), choice, stream);
       });
     }
   }
   std::sort(times.begin(), times.end());
   const cuda::Sm90Choice chosen = cuda::choose_sm90(args_of(s, DType::bf16, pool, 0), multiprocessors);
-  fmt::print("{:20s} {:5.0f} TFLOP/s, chosen {}x{}x{}:", s.name, s.flops() / times[0].first * 1e-6, chosen.row_groups,
-             chosen.key_groups, chosen.split);
+  fmt::print("{:20s} {:5.0f} TFLOP/s, chosen {}x{}:", s.name, s.flops() / times[0].first * 1e-6, chosen.consumers,
+             chosen.split);
   for (const auto& [us, name] : times) fmt::print(" {} {:.1f}", name, us);
   fmt::print("\n");
 }
@@ -179,12 +182,12 @@ int main(int argc, char** argv) try {
   using vistazo::DType;
   const std::string_view mode = argc > 1 ? argv[1] : "";
   std::setvbuf(stdout, nullptr, _IOLBF, 1 << 12);
-  const vistazo::Pool pool(std::size_t{4} << 30);
+  const DType dtype = mode == "--f16" ? DType::f16 : mode == "--f32" ? DType::f32 : DType::bf16;
+  const vistazo::Pool pool(std::size_t{4} << 30, dtype);
   if (mode == "--choices") {
     for (const auto& shape : vistazo::kShapes) vistazo::bench_choices(shape, pool);
     return 0;
   }
-  const DType dtype = mode == "--f16" ? DType::f16 : mode == "--f32" ? DType::f32 : DType::bf16;
   fmt::print("| shape | batch, heads, tokens, dim | dtype | us | TFLOP/s | two runs differ by |\n");
   fmt::print("|---|---|---|---|---|---|\n");
   for (const auto& shape : vistazo::kShapes) {

@@ -107,7 +107,7 @@ if wants bench "$build/vistazo"; then
 fi
 if python3 -c 'import importlib.util, sys; sys.exit(importlib.util.find_spec("torch") is None)' 2>/dev/null; then
   if wants peers; then
-    step 30 sdpa python3 tests/bench/peers/bench_sdpa.py
+    step 40 sdpa python3 tests/bench/peers/bench_sdpa.py --library "$build/libvistazo_attention.so"
     cat "$out/sdpa.log"
   fi
   if wants peers "$build/vistazo"; then

@@ -6,12 +6,17 @@
 #include <filesystem>
 #include <fstream>
 #include <iterator>
+#include <map>
+#include <memory>
 #include <string>
 #include <vector>
 
+#include "models/families.h"
+#include "models/rt_detr_config.h"
 #include "tests/support/buffers.h"
 #include "tests/support/stored_model.h"
 #include "tests/weights/support.h"
+#include "weights/checkpoint.h"
 
 // RT-DETR and RT-DETRv2 against stored outputs of the PyTorch reference (tests/data/generate_rt_detr.py): small random
 // models with every backbone and both dialects of names.
@@ -175,6 +180,69 @@ TEST_CASE("RT-DETR: configs that are not implemented are refused by name") {
   CHECK(refusal("\"rt_detr_resnet\"", "\"resnet\"").find("backbone_config.model_type") != std::string::npos);
   CHECK(refusal("\"num_feature_levels\": 3", "\"num_feature_levels\": 4").find("num_feature_levels") !=
         std::string::npos);
+}
+
+// A file of the authors under Hugging Face's names is the same model.
+TEST_CASE("RT-DETR: every tensor of the authors' files has a name in Hugging Face's") {
+  for (const char* name : {"r18_original", "v2_hgnet_original"}) {
+    CAPTURE(name);
+    const std::unique_ptr<Checkpoint> checkpoint = open_checkpoint(kModels / name);
+    const bool is_v2 = kRtDetrV2Files.recognises(*checkpoint);
+    CHECK(is_v2 == std::string(name).starts_with("v2"));
+    CHECK(kRtDetrFiles.recognises(*checkpoint) != is_v2);
+    if (is_v2) continue;  // HGNetV2's names are not among the published sizes
+    std::map<std::string, FloatTensor> renamed;
+    for (const auto& [original, tensor] : read_tensor_file(kModels / name / "model.safetensors")) {
+      const auto names = kRtDetrFiles.huggingface_names(*checkpoint, original);
+      REQUIRE(names.has_value());
+      const std::size_t part = tensor.values.size() / names->size();
+      for (std::size_t i = 0; i < names->size(); ++i) {
+        FloatTensor& to = renamed[(*names)[i]];
+        to.shape = tensor.shape;
+        if (names->size() > 1) to.shape[0] /= static_cast<std::int64_t>(names->size());
+        const auto begin = tensor.values.begin() + static_cast<std::ptrdiff_t>(i * part);
+        to.values.assign(begin, begin + static_cast<std::ptrdiff_t>(part));
+      }
+    }
+    testing::TemporaryFolder folder;
+    std::filesystem::copy_file(kModels / name / "config.json", folder.path() / "config.json");
+    write_tensor_file(folder.path() / "model.safetensors", renamed);
+    const Detector detector = load_model(folder.path());
+    CHECK(detector.info().dialect == "huggingface");
+    const StoredOutputs stored(kModels / name);
+    CHECK(stored.outputs_of(detector).logits == stored.outputs_of(load_model(kModels / name)).logits);
+  }
+}
+
+TEST_CASE("RT-DETR: the published sizes") {
+  const std::unique_ptr<Checkpoint> checkpoint = open_checkpoint(kModels / "r18_original");
+  for (const OriginalFiles* files : {&kRtDetrFiles, &kRtDetrV2Files}) {
+    CHECK(files->architectures.size() == 5);
+    for (const std::string_view architecture : files->architectures) {
+      const RtDetrConfig c = read_rt_detr_config(files->describe(architecture, *checkpoint, true).config);
+      CHECK(c.classes() == 5);
+      CHECK(c.queries == 300);
+      const bool is_small = !architecture.ends_with("r50") && !architecture.ends_with("r101");
+      CHECK(c.encoder.hidden == (is_small ? 128 : architecture.ends_with("r101") ? 384 : 256));
+    }
+  }
+  // Trained with six layers, of which the third answers.
+  const RtDetrConfig middle = read_rt_detr_config(kRtDetrFiles.describe("rtdetr-r50-m", *checkpoint, true).config);
+  CHECK(middle.decoder.layers == 3);
+  CHECK(middle.trained_layers == 6);
+  CHECK(middle.encoder.in == std::vector<int>{512, 1024, 2048});
+}
+
+TEST_CASE("RT-DETR: layers behind the one that answers are read over") {
+  testing::TemporaryFolder folder;
+  std::ifstream file(kModels / "r18_original" / "config.json");
+  std::string text(std::istreambuf_iterator<char>(file), {});
+  text.replace(text.find('{'), 1, "{\"eval_idx\": 1,");
+  folder.write("config.json", text);
+  std::filesystem::copy_file(kModels / "r18_original" / "model.safetensors", folder.path() / "model.safetensors");
+  const StoredOutputs stored(kModels / "r18_original");
+  const RawOutputs outputs = stored.outputs_of(load_model(folder.path()));
+  CHECK(outputs.boxes != stored.outputs_of(load_model(kModels / "r18_original")).boxes);
 }
 
 }  // namespace

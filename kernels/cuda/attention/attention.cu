@@ -75,8 +75,12 @@ AttentionLaunch make_attention_launch(const AttentionArgs& args) {
 
 bool suits_sm90(const AttentionLaunch& launch) {
   const AttentionArgs& args = launch.args;
+  // The copy engine's strides are positive: an operand repeated for every batch entry has none.
+  const auto suits = [&](const AttentionOperand& x, RowCopy copy) {
+    return copy == RowCopy::bytes16 && x.row_stride > 0 && (args.batch == 1 || x.batch_stride > 0);
+  };
   return args.dtype != DType::f32 && !launch.is_q_negated && args.head_dim % 8 == 0 && args.value_dim % 8 == 0 &&
-         launch.q_copy == RowCopy::bytes16 && launch.k_copy == RowCopy::bytes16 && launch.v_copy == RowCopy::bytes16 &&
+         suits(args.q, launch.q_copy) && suits(args.k, launch.k_copy) && suits(args.v, launch.v_copy) &&
          are_rows_aligned(args.out, args.out_batch_stride, args.out_row_stride, args.value_dim, args, 16);
 }
 

@@ -1,37 +1,35 @@
 #include <algorithm>
+#include <cmath>
 
 #include "kernels/cuda/attention/tiles.h"
 
 namespace vistazo::cuda {
 
-// The division with the least time by a model of sm90.cu, fitted to an H200: a round of items costs a constant and a
-// time for each tile of keys. One consumer a block suits few items, for two blocks share a multiprocessor and the next
-// kernel finds room early; three read K and V a third as often. A cluster costs more than it saves below about a
-// thousand keys.
+// The division with the least time by a model of sm90.cu, fitted to an H200 at dimensions 64 and 32: a round of items
+// costs a constant and a time for each tile of keys. With one consumer to a block two blocks share a multiprocessor,
+// and the next kernel finds room early, which suits few items; three consumers read K and V a third as often. A cluster
+// starts and ends slowly: its blocks pay from about 1500 keys on, where they fill multiprocessors that were idle.
 Sm90Choice choose_sm90(const AttentionArgs& args, int multiprocessors) {
-  struct Option {
-    int row_groups, key_groups, split, tile_keys, blocks;
-    double launch, round, tile;  // microseconds at dimension 64
+  const bool is_narrow = std::max(args.head_dim, args.value_dim) <= 32;
+  const double tile_factor = is_narrow ? 0.85 : 1.0, round_factor = is_narrow ? 0.7 : 1.0;
+  const auto tiles = [&](int keys, int split) {
+    return std::ceil(std::ceil(static_cast<double>(args.keys) / keys) / split);
   };
-  constexpr Option kOptions[] = {
-      {1, 1, 1, 128, 2, 1.6, 1.0, 1.08}, {3, 1, 1, 96, 1, 1.5, 2.4, 1.04}, {3, 1, 2, 96, 1, 4.6, 2.4, 1.04}};
-  const auto rounds_up = [](int a, int b) { return (a + b - 1) / b; };
-  const double pairs = static_cast<double>(args.batch) * args.heads;
-  Sm90Choice best{1, 1, 1, multiprocessors};
-  double least = 1e300;
-  for (const Option& x : kOptions) {
-    const int tiles = rounds_up(rounds_up(args.keys, x.tile_keys), x.split * x.key_groups);
-    const double items = pairs * rounds_up(args.queries, 64 * x.row_groups);
-    const double rounds = std::max(1.0, items / (multiprocessors * x.blocks / x.split));
-    // A last round that is not full is a round, unless there are many and blocks drift apart.
-    const double whole = rounds < 8 ? static_cast<int>(rounds + 0.999) : rounds + 0.3;
-    const double time = x.launch + whole * (x.round + tiles * x.tile);
-    if (time < least) {
-      least = time;
-      best = {x.row_groups, x.key_groups, x.split, multiprocessors};
-    }
-  }
-  return best;
+  const auto items = [&](int consumers) {
+    return static_cast<double>(args.batch) * args.heads * std::ceil(args.queries / (64.0 * consumers));
+  };
+  // Microseconds of one round and of all.
+  const auto round = [&](double constant, double tile, double count) {
+    return constant * round_factor + tile * tile_factor * count;
+  };
+  const double rounds = items(1) / (2.0 * multiprocessors);
+  const bool is_alone = items(1) <= multiprocessors;  // one block on each
+  // Blocks of two to a multiprocessor drift apart, so that a last round that is not full costs less than one that is.
+  const double one = std::max(1.0, (rounds + std::ceil(rounds)) / 2) * round(2.0, is_alone ? 0.8 : 1.1, tiles(128, 1));
+  const double three = 1.0 + std::ceil(items(3) / multiprocessors) * round(1.9, 1.05, tiles(96, 1));
+  const double pairs = std::ceil(items(3) / (multiprocessors / 2)) * round(6.5, 1.05, tiles(96, 2));
+  if (pairs < one && pairs < three) return {3, 2, multiprocessors};
+  return {three < one ? 3 : 1, 1, multiprocessors};
 }
 
 }  // namespace vistazo::cuda

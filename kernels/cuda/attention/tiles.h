@@ -24,18 +24,17 @@ struct AttentionLaunch {
   bool are_pairs_stored;  // out rows start at multiples of 4 bytes and hold a multiple of 4 bytes
 };
 
-// How sm90.cu divides the work. Row and key groups are 1 and 1, 2 and 1, 3 and 1, 2 and 2 or 1 and 4; above dimension
-// 64 always 2 and 1, without a split.
+// How sm90.cu divides the work; above dimension 64 always with 2 consumers and no split.
 struct Sm90Choice {
-  int row_groups;  // of 64 queries, of a block
-  int key_groups;  // into which a block divides its keys
-  int split;       // blocks that divide the keys of the same queries, 1 to 8
+  int consumers;  // of a block: 1 to 3 warpgroups of 64 queries
+  int split;      // blocks that divide the keys of the same queries, 1 to 8
   int multiprocessors;
 };
 
 // Checks the arguments and finds how operands may be read. Throws Error{unsupported}.
 AttentionLaunch make_attention_launch(const AttentionArgs& args);
-// Whether sm90.cu can run it: 16-bit elements, every row at a multiple of 16 bytes, dimensions multiples of 8.
+// Whether sm90.cu can run it: 16-bit elements, every row at a multiple of 16 bytes, strides that are positive,
+// dimensions that are multiples of 8, a scale that is not negative.
 bool suits_sm90(const AttentionLaunch& launch);
 Sm90Choice choose_sm90(const AttentionArgs& args, int multiprocessors);
 

@@ -145,14 +145,14 @@ __device__ void finish_row(const Gemm& gemm, float (&values)[kPairs][2], std::in
       if (left > 0) values[j][0] += gemm.bias[place + 8 * j];
       if (left > 1) values[j][1] += gemm.bias[place + 8 * j + 1];
     }
-    if (gemm.accumulate) add_group(values[j], y + 8 * j, left, are_pairs_stored && left > 0);
+    if (gemm.accumulate) add_columns(values[j], y + 8 * j, left, are_pairs_stored && left > 0);
   }
   activate_all(values, gemm.activation);
 #pragma unroll
   for (int j = 0; j < kPairs; ++j) {
     const int left = gemm.columns - column - 8 * j;
     scale_all(gemm, values[j]);
-    store_group(y + 8 * j, values[j], left, are_pairs_stored && left > 0);
+    store_columns(y + 8 * j, values[j], left, are_pairs_stored && left > 0);
   }
 }
 

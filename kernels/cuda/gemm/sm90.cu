@@ -234,6 +234,23 @@ __device__ float4 load_sums(const float* from, int splits) {
   }
 }
 
+// Four or eight neighbouring columns; load(j) gives those from j on. Of eight, every other four lanes load the second
+// half first: eight lanes meet all banks of shared memory then, where they would meet one half of them twice.
+template <int kCount, typename Load>
+__device__ void load_columns(float (&x)[kCount], Load&& load) {
+  if constexpr (kCount == 4) {
+    const float4 all = load(0);
+    x[0] = all.x, x[1] = all.y, x[2] = all.z, x[3] = all.w;
+  } else {
+    const bool is_flipped = threadIdx.x / 4 % 2 != 0;
+    const float4 first = load(is_flipped ? 4 : 0), second = load(is_flipped ? 0 : 4);
+    x[0] = is_flipped ? second.x : first.x, x[1] = is_flipped ? second.y : first.y;
+    x[2] = is_flipped ? second.z : first.z, x[3] = is_flipped ? second.w : first.w;
+    x[4] = is_flipped ? first.x : second.x, x[5] = is_flipped ? first.y : second.y;
+    x[6] = is_flipped ? first.z : second.z, x[7] = is_flipped ? first.w : second.w;
+  }
+}
+
 // The warp's rows of what the block finishes: sums of all ranks, then y. Several groups of columns at a time and
 // without branches between them, so that their loads and their arithmetic overlap. kIsWhole: y takes groups in one
 // store.
@@ -247,6 +264,11 @@ __device__ void finish_rows(const Sm90Launch& launch, const Place& place, const 
   const int splits = kIsSplit ? launch.splits : 1, warp_rows = kWarpRows / splits, items = warp_rows * kGroups;
   const int first = (kIsSplit ? place.rank * Tile::kRows / splits : 0) + warp * warp_rows;
   Y* const y = static_cast<Y*>(gemm.y) + place.group * gemm.columns;
+  // A lane's columns are the same in every row, unless a row has more groups than a warp has lanes.
+  constexpr bool kIsBiasKept = kGroups <= 32;
+  float kept_bias[kCount];
+  if constexpr (kIsBiasKept)
+    load_columns(kept_bias, [&](int j) { return load_sums<false>(bias + lane % kGroups * kCount + j, 1); });
 #pragma unroll 1
   for (int start = lane; start < items; start += 32 * kBatch) {
     float sums[kBatch][kCount];
@@ -258,27 +280,23 @@ __device__ void finish_rows(const Sm90Launch& launch, const Place& place, const 
       const int row = place.first_row + tile_row, column = place.first_column + tile_column;
       left[i] = row < gemm.rows ? gemm.columns - column : 0;
       to[i] = y + row * gemm.y_stride + column;
+      load_columns(sums[i], [&](int j) {
+        return load_sums<kIsSplit>(tile + tile_row * Tile::kPitch + tile_column + j, splits);
+      });
 #pragma unroll
-      for (int j = 0; j < kCount; j += 4) {
-        const float4 sum = load_sums<kIsSplit>(tile + tile_row * Tile::kPitch + tile_column + j, splits);
-        const float4 b = *reinterpret_cast<const float4*>(bias + tile_column + j);
-        sums[i][j] = sum.x + b.x;
-        sums[i][j + 1] = sum.y + b.y;
-        sums[i][j + 2] = sum.z + b.z;
-        sums[i][j + 3] = sum.w + b.w;
-      }
+      for (int j = 0; j < kCount; ++j) sums[i][j] += kIsBiasKept ? kept_bias[j] : bias[tile_column + j];
     }
     if (gemm.accumulate) {
 #pragma unroll
       for (int i = 0; i < kBatch; ++i) {
-        if (left[i] > 0) add_group(sums[i], to[i], left[i], kIsWhole);
+        if (left[i] > 0) add_columns(sums[i], to[i], left[i], kIsWhole);
       }
     }
     activate_all(sums, gemm.activation);
 #pragma unroll
     for (int i = 0; i < kBatch; ++i) {
       scale_all(gemm, sums[i]);
-      if (left[i] > 0) store_group(to[i], sums[i], left[i], kIsWhole);
+      if (left[i] > 0) store_columns(to[i], sums[i], left[i], kIsWhole);
     }
   }
 }
@@ -353,17 +371,20 @@ __global__ void __launch_bounds__(Tile::kThreads, Tile::kBlocks)
   if constexpr (kIsSplit) ptx::cluster_barrier();  // others may still read this block's sums
 }
 
-// A tile shape, in how many parts its sums are divided, and its cost on an H200 as fitted to measured times: on all
-// multiprocessors together, a block takes fixed_us + steps * step_us times the blocks that share a multiprocessor.
+// A tile shape, in how many parts its sums are divided, and what it costs on an H200, fitted to measured times of the
+// layers in docs/kernels: start_us + steps * chain_us for one block alone, and for the blocks of a multiprocessor
+// together, block_us + steps * step_us each.
 struct Choice {
-  int rows, columns, step, blocks, splits;
-  float fixed_us, step_us;
+  int rows, columns, step, stages, splits;
+  float start_us, chain_us, block_us, step_us;
 };
 
 constexpr Choice kChoices[] = {
-    {64, 32, 64, 2, 1, 0.85f, 0.137f},  {64, 64, 64, 3, 1, 0.98f, 0.106f},   {64, 64, 64, 2, 1, 1.42f, 0.147f},
-    {64, 64, 64, 2, 2, 1.98f, 0.154f},  {64, 64, 64, 2, 4, 2.73f, 0.178f},   {128, 32, 32, 2, 1, 1.20f, 0.138f},
-    {128, 64, 32, 2, 1, 1.52f, 0.148f}, {128, 128, 64, 2, 1, 2.36f, 0.254f}, {128, 256, 64, 1, 1, 7.13f, 0.654f},
+    {64, 32, 64, 6, 1, 1.06f, 0.131f, 0.65f, 0.144f},   {64, 64, 64, 4, 1, 1.32f, 0.164f, 0.84f, 0.178f},
+    {64, 64, 64, 6, 1, 1.10f, 0.157f, 1.11f, 0.186f},   {64, 64, 64, 6, 2, 1.80f, 0.086f, 1.77f, 0.193f},
+    {64, 64, 64, 6, 4, 1.34f, 0.051f, 2.31f, 0.198f},   {128, 32, 32, 9, 1, 0.69f, 0.158f, 1.22f, 0.163f},
+    {128, 64, 32, 9, 1, 0.89f, 0.199f, 1.48f, 0.179f},  {128, 128, 64, 3, 1, 1.92f, 0.360f, 2.19f, 0.385f},
+    {128, 256, 64, 4, 1, 3.13f, 0.465f, 5.01f, 0.633f}, {128, 64, 64, 4, 1, 1.36f, 0.217f, 1.38f, 0.297f},
 };
 
 template <typename T, typename Tile, bool kIsSplit>
@@ -405,23 +426,24 @@ void start_choice(const char* name, const Choice& choice, Sm90Launch parameters,
   const auto is = [&](int rows, int columns) { return choice.rows == rows && choice.columns == columns; };
   if (choice.splits > 1) return start<T, Tile<64, 64, 6, 2>, true>(name, parameters, stream);
   if (is(64, 32)) return start<T, Tile<64, 32, 6, 2>, false>(name, parameters, stream);
-  if (is(64, 64) && choice.blocks == 3) return start<T, Tile<64, 64, 4, 3>, false>(name, parameters, stream);
+  if (is(64, 64) && choice.stages == 4) return start<T, Tile<64, 64, 4, 3>, false>(name, parameters, stream);
   if (is(64, 64)) return start<T, Tile<64, 64, 6, 2>, false>(name, parameters, stream);
   if (is(128, 32)) return start<T, Tile<128, 32, 9, 2, 32>, false>(name, parameters, stream);
-  if (is(128, 64)) return start<T, Tile<128, 64, 9, 2, 32>, false>(name, parameters, stream);
+  if (is(128, 64) && choice.step == 32) return start<T, Tile<128, 64, 9, 2, 32>, false>(name, parameters, stream);
+  if (is(128, 64)) return start<T, Tile<128, 64, 4, 2>, false>(name, parameters, stream);
   if (is(128, 128)) return start<T, Tile<128, 128, 3, 2>, false>(name, parameters, stream);
   start<T, Tile<128, 256, 4, 1>, false>(name, parameters, stream);
 }
 
 float cost_us(const Gemm& gemm, const Choice& choice) {
-  constexpr std::int64_t kMultiprocessors = 132;
+  constexpr float kMultiprocessors = 132;
   const auto groups_of = [](std::int64_t count, std::int64_t size) { return (count + size - 1) / size; };
   const std::int64_t blocks =
       groups_of(gemm.rows, choice.rows) * groups_of(gemm.columns, choice.columns) * gemm.groups * choice.splits;
-  const std::int64_t waves = groups_of(blocks, kMultiprocessors * choice.blocks);
-  const std::int64_t steps = groups_of(gemm.channels, choice.step) * gemm.kernel_height * gemm.kernel_width;
-  return static_cast<float>(waves * choice.blocks) *
-         (choice.fixed_us + static_cast<float>(steps) / static_cast<float>(choice.splits) * choice.step_us);
+  const std::int64_t all_steps = groups_of(gemm.channels, choice.step) * gemm.kernel_height * gemm.kernel_width;
+  const float steps = static_cast<float>(all_steps) / static_cast<float>(choice.splits);
+  return choice.start_us + steps * choice.chain_us +
+         static_cast<float>(blocks) / kMultiprocessors * (choice.block_us + steps * choice.step_us);
 }
 
 const Choice& choose(const Gemm& gemm) {

@@ -17,7 +17,8 @@ __device__ inline void mbarrier_init(Barrier* barrier, int arrivals) {
   asm volatile("mbarrier.init.shared::cta.b64 [%0], %1;" ::"r"(shared_address(barrier)), "r"(arrivals) : "memory");
 }
 
-// Makes initialised barriers visible to bulk copies and to the other blocks of the cluster, which a barrier must follow.
+// Makes initialised barriers visible to bulk copies and to the other blocks of the cluster, which a barrier must
+// follow.
 __device__ inline void fence_mbarrier_init() {
   asm volatile("fence.mbarrier_init.release.cluster;" ::: "memory");
 }

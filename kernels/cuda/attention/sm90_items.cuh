@@ -1,0 +1,91 @@
+#pragma once
+
+#include <cstdint>
+
+#include "kernels/cuda/attention/tensor_maps.h"
+#include "kernels/cuda/attention/tiles.h"
+#include "kernels/cuda/ptx/cluster.cuh"
+#include "kernels/cuda/ptx/mbarrier.cuh"
+
+// What the roles in a block of sm90.cu share: sizes, shared memory, the items of the work and their places in the
+// rings.
+namespace vistazo::cuda::hopper {
+
+constexpr int kGroup = 128;  // threads of a warpgroup
+constexpr int kRows = 64;    // queries of a consumer: those of one wgmma
+
+// What the compiler must know of a kernel.
+template <typename Element, int kPaddedDim, int kConsumerCount>
+struct Config {
+  using T = Element;
+  static constexpr int kDim = kPaddedDim;  // the larger of head_dim and value_dim, padded
+  static constexpr int kConsumers = kConsumerCount;
+  static constexpr int kQueries = kConsumers * kRows;  // of an item
+  static constexpr int kThreads = (kConsumers + 1) * kGroup;
+  static constexpr int kBlocks = kConsumers == 1 ? 2 : 1;  // on a multiprocessor
+  // All registers but those of the copying warpgroup, and as many keys to a tile as they permit.
+  static constexpr int kCopyRegisters = kConsumers == 3 ? 32 : 40;
+  static constexpr int kComputeRegisters = kConsumers == 3 ? 160 : kConsumers == 2 ? 232 : 216;
+  static constexpr int kTileKeys = kConsumers == 3 ? 96 : 128;
+  static constexpr int kStages = kDim == 128 || (kConsumers == 1 && kDim == 64) ? 2 : 4;
+
+  // An operand is stored as panels of columns, a row of a panel at most the 128 bytes of the widest swizzle.
+  static constexpr int kPanelBytes = kDim * 2 < 128 ? kDim * 2 : 128;
+  static constexpr int kPanelColumns = kPanelBytes / 2;
+  static constexpr int kPanels = kDim / kPanelColumns;
+  static constexpr int kQueryBytes = kRows * kDim * 2;  // of one consumer
+  static constexpr int kTileBytes = kTileKeys * kDim * 2;
+  // Sums that the blocks of a cluster exchange: a row of f32 with 8 more, so that storing meets no bank conflicts.
+  static constexpr int kPartialStride = kDim + 8;
+  static constexpr int kPartialBytes = kRows * (kPartialStride + 2) * 4;  // of one consumer
+  static constexpr int kPartialAt = kConsumers * kQueryBytes + 2 * kStages * kTileBytes;
+};
+
+struct Sm90Launch {
+  AttentionLaunch launch;
+  AttentionTensorMaps maps;
+  int key_tiles;
+  int items;     // query tiles of all (batch entry, head)
+  int clusters;  // of the grid
+};
+
+template <typename C>
+struct Barriers {
+  ptx::Barrier full_keys[C::kStages], empty_keys[C::kStages], full_values[C::kStages], empty_values[C::kStages];
+  ptx::Barrier full_queries[C::kConsumers], empty_queries[C::kConsumers];
+  ptx::Barrier ready_partial[C::kConsumers], free_partial[C::kConsumers];  // counted in every block of the cluster
+};
+
+template <typename C>
+constexpr int shared_bytes(bool is_split) {
+  constexpr int kAlignment = 1024;  // of swizzled rows; dynamic shared memory promises 16
+  return kAlignment + static_cast<int>(sizeof(Barriers<C>)) + C::kPartialAt +
+         (is_split ? C::kConsumers * C::kPartialBytes : 0);
+}
+
+// Where the n-th tile of a block goes, and the parity of that stage's phase.
+template <int kStages>
+struct Place {
+  int stage, parity;
+  __device__ explicit Place(int n) : stage(n % kStages), parity(n / kStages & 1) {
+    static_assert((kStages & (kStages - 1)) == 0);
+  }
+};
+
+// The item of a block, and the tiles of keys that the block has of it.
+struct Work {
+  int batch, head, first_query, first_tile, tiles;
+
+  __device__ Work(const Sm90Launch& x, int item, int queries) {
+    const int rank = ptx::cluster_rank(), ranks = ptx::cluster_blocks(), pair = item / x.launch.query_tiles;
+    batch = pair / x.launch.args.heads;
+    head = pair % x.launch.args.heads;
+    first_query = item % x.launch.query_tiles * queries;
+    first_tile = rank * x.key_tiles / ranks;
+    tiles = (rank + 1) * x.key_tiles / ranks - first_tile;
+  }
+  // The last one, which may hold the end of the keys, goes first.
+  __device__ int tile(int i) const { return i == 0 ? first_tile + tiles - 1 : first_tile + i - 1; }
+};
+
+}  // namespace vistazo::cuda::hopper

@@ -1,0 +1,343 @@
+// Mosaics of annotated images, to measure a tiled run against the truth and against its source images run alone:
+//
+//   mosaic make --images DIR --annotations COCO.json --cells 40 --tiff OUT.tif --truth OUT.json [--names txl]
+//   mosaic alone --tiff OUT.tif --truth OUT.json --coco ALONE.json [--model DIR]
+//   vistazo tile OUT.tif --coco TILED.json
+//   mosaic score --truth OUT.json ALONE.json TILED.json
+//
+// A mosaic has cells x cells source images, each stretched to 512 x 512 pixels, in a tiled BigTIFF pyramid (JPEG). It
+// is to look like a slide: blocks of 4 x 4 cells show the same image, mirrored from cell to cell so that nothing breaks
+// off, and blocks are sorted by colour. --mixed shuffles instead and mirrors nothing. What touches the border of a
+// source image is annotated as cut there, which it is not in the mosaic: truths and detections within 32 pixels of
+// borders count neither as right nor as wrong.
+#include <fmt/core.h>
+#include <tiffio.h>
+#include <vistazo/detector.h>
+
+#include <CLI/CLI.hpp>
+#include <algorithm>
+#include <cmath>
+#include <fstream>
+#include <map>
+#include <memory>
+#include <opencv2/imgcodecs.hpp>
+#include <opencv2/imgproc.hpp>
+#include <random>
+#include <string>
+#include <vector>
+
+#include "apps/coco_file.h"
+#include "apps/json_output.h"
+#include "apps/options.h"
+#include "apps/outputs/object_writer.h"
+#include "apps/scans/scan.h"
+
+namespace vistazo::apps {
+namespace {
+
+constexpr int kCell = 512;             // side of a source image in the mosaic
+constexpr int kLevels[] = {1, 4, 16};  // downsampling
+constexpr float kSameObject = 0.5f;    // IoU from which on a detection is of a truth
+
+struct Arguments {
+  std::string images, annotations, names, tiff, truth, coco, model;
+  std::vector<std::string> results;
+  int cells = 8;
+  int block = 4;  // cells a side that show the same image
+  bool is_mixed = false;
+};
+
+void check(bool is_well, const std::string& what) {
+  if (!is_well) throw Error(Error::Code::file, what);
+}
+
+struct Mosaic {
+  int cells;
+  bool is_mirrored;
+  std::vector<cv::Mat> sources;
+  std::vector<int> order;  // the source of each cell
+};
+
+// Columns and rows of odd number are turned over.
+bool is_turned(bool is_mirrored, int place) {
+  return is_mirrored && place % 2 == 1;
+}
+
+cv::Mat turned(const cv::Mat& image, bool left_right, bool up_down) {
+  cv::Mat result = image;
+  if (left_right) cv::flip(result, result, 1);
+  if (up_down) cv::flip(result, result, 0);
+  return result;
+}
+
+// One tile: a cell at full resolution, several of the shrunk ones at lower levels.
+cv::Mat compose(const Mosaic& m, const std::vector<cv::Mat>& shrunk, int top, int left, int level) {
+  const int side = kCell / level;
+  cv::Mat tile(kCell, kCell, CV_8UC3, cv::Scalar::all(255));
+  for (int y = 0; y < level && top * level + y < m.cells; ++y) {
+    for (int x = 0; x < level && left * level + x < m.cells; ++x) {
+      const int row = top * level + y, column = left * level + x;
+      const int source = m.order[static_cast<std::size_t>(row * m.cells + column)];
+      turned(shrunk[static_cast<std::size_t>(source)].clone(), is_turned(m.is_mirrored, column),
+             is_turned(m.is_mirrored, row))
+          .copyTo(tile(cv::Rect(x * side, y * side, side, side)));
+    }
+  }
+  return tile;
+}
+
+void write_level(TIFF* tiff, const Mosaic& m, int level) {
+  const int side = m.cells * kCell / level, cell = kCell / level;
+  TIFFSetField(tiff, TIFFTAG_IMAGEWIDTH, side);
+  TIFFSetField(tiff, TIFFTAG_IMAGELENGTH, side);
+  TIFFSetField(tiff, TIFFTAG_BITSPERSAMPLE, 8);
+  TIFFSetField(tiff, TIFFTAG_SAMPLESPERPIXEL, 3);
+  TIFFSetField(tiff, TIFFTAG_TILEWIDTH, kCell);
+  TIFFSetField(tiff, TIFFTAG_TILELENGTH, kCell);
+  TIFFSetField(tiff, TIFFTAG_COMPRESSION, COMPRESSION_JPEG);
+  TIFFSetField(tiff, TIFFTAG_JPEGQUALITY, 92);
+  TIFFSetField(tiff, TIFFTAG_PHOTOMETRIC, PHOTOMETRIC_YCBCR);
+  TIFFSetField(tiff, TIFFTAG_JPEGCOLORMODE, JPEGCOLORMODE_RGB);
+  TIFFSetField(tiff, TIFFTAG_PLANARCONFIG, PLANARCONFIG_CONTIG);
+  if (level > 1) TIFFSetField(tiff, TIFFTAG_SUBFILETYPE, FILETYPE_REDUCEDIMAGE);
+  std::vector<cv::Mat> shrunk;
+  for (const cv::Mat& source : m.sources) {
+    shrunk.emplace_back();
+    cv::resize(source, shrunk.back(), {cell, cell}, 0, 0, cv::INTER_AREA);
+  }
+  const int tiles = (side + kCell - 1) / kCell;
+  for (int row = 0; row < tiles; ++row) {
+    for (int column = 0; column < tiles; ++column) {
+      cv::Mat tile = compose(m, shrunk, row, column, level);
+      const auto number = static_cast<std::uint32_t>(row * tiles + column);
+      check(TIFFWriteEncodedTile(tiff, number, tile.data, 3 * kCell * kCell) > 0, "a tile cannot be written");
+    }
+  }
+  check(TIFFWriteDirectory(tiff) != 0, "the TIFF cannot be written");
+}
+
+// The source of each cell. Alike beside alike: sorted by colour in a line that turns at each row's end.
+std::vector<int> order_of(const std::vector<cv::Mat>& sources, int cells, int block, bool is_mixed) {
+  const int count = cells * cells;
+  std::vector<int> sorted(sources.size()), order;
+  for (std::size_t i = 0; i < sorted.size(); ++i) sorted[i] = static_cast<int>(i);
+  if (is_mixed) {
+    std::mt19937 random(1);
+    while (static_cast<int>(order.size()) < count) {
+      std::ranges::shuffle(sorted, random);
+      order.insert(order.end(), sorted.begin(), sorted.end());
+    }
+    return order;
+  }
+  const auto colour = [&](int i) {
+    const cv::Scalar mean = cv::mean(sources[static_cast<std::size_t>(i)]);
+    return mean[0] + mean[1] + mean[2] + 2 * (mean[0] - mean[1]);  // brightness, and how pink it is
+  };
+  std::ranges::stable_sort(sorted, {}, colour);
+  const auto images = static_cast<std::int64_t>(sorted.size());
+  const int blocks = (cells + block - 1) / block;
+  for (int cell = 0; cell < count; ++cell) {
+    const int row = cell / cells / block, column = cell % cells / block;
+    const int place = row * blocks + (row % 2 == 0 ? column : blocks - 1 - column);
+    order.push_back(sorted[static_cast<std::size_t>(place * images / (blocks * blocks))]);
+  }
+  return order;
+}
+
+void make(const Arguments& a) {
+  const CocoFile data = read_coco_file(a.annotations);
+  std::vector<cv::Mat> sources;
+  std::vector<cv::Size> sizes;
+  std::vector<std::int64_t> ids;
+  for (const CocoImage& image : data.images) {
+    if (image.file_name.find(a.names) != 0) continue;
+    const cv::Mat stored = cv::imread(a.images + "/" + image.file_name);
+    check(!stored.empty(), image.file_name + " cannot be read");
+    sources.emplace_back();
+    cv::resize(stored, sources.back(), {kCell, kCell}, 0, 0, cv::INTER_AREA);
+    cv::cvtColor(sources.back(), sources.back(), cv::COLOR_BGR2RGB);
+    sizes.push_back(stored.size());
+    ids.push_back(image.id);
+  }
+  check(!sources.empty(), "no image has such a name");
+  const Mosaic mosaic{a.cells, !a.is_mixed, sources, order_of(sources, a.cells, a.block, a.is_mixed)};
+  const std::vector<int>& order = mosaic.order;
+  const std::unique_ptr<TIFF, decltype(&TIFFClose)> tiff(TIFFOpen(a.tiff.c_str(), "w8"), TIFFClose);
+  check(tiff != nullptr, a.tiff + " cannot be created");
+  for (const int level : kLevels) write_level(tiff.get(), mosaic, level);
+
+  const int side = a.cells * kCell;
+  Json truth = {{"images", Json::array({{{"id", 1}, {"file_name", a.tiff}, {"width", side}, {"height", side}}})},
+                {"categories", Json::array()},
+                {"cells", a.cells},
+                {"annotations", Json::array()}};
+  for (const CocoCategory& c : data.categories) truth["categories"].push_back({{"id", c.id}, {"name", c.name}});
+  std::multimap<std::int64_t, const CocoTruth*> of_image;
+  for (const CocoTruth& t : data.truths) of_image.emplace(t.image_id, &t);
+  for (int cell = 0; cell < a.cells * a.cells; ++cell) {
+    const auto source = static_cast<std::size_t>(order[static_cast<std::size_t>(cell)]);
+    const double x = static_cast<double>(kCell) / sizes[source].width,
+                 y = static_cast<double>(kCell) / sizes[source].height;
+    const int row = cell / a.cells, column = cell % a.cells;
+    const auto [begin, end] = of_image.equal_range(ids[source]);
+    for (auto t = begin; t != end; ++t) {
+      const CocoBox& b = t->second->box;
+      CocoBox box{b.x * x, b.y * y, b.width * x, b.height * y};
+      if (is_turned(mosaic.is_mirrored, column)) box.x = kCell - box.x - box.width;
+      if (is_turned(mosaic.is_mirrored, row)) box.y = kCell - box.y - box.height;
+      truth["annotations"].push_back({{"id", truth["annotations"].size() + 1},
+                                      {"image_id", 1},
+                                      {"category_id", t->second->category_id},
+                                      {"bbox", {column * kCell + box.x, row * kCell + box.y, box.width, box.height}}});
+    }
+  }
+  write_json(a.truth, truth);
+  fmt::print("{}: {} x {} pixels, {} objects of {} images\n", a.tiff, side, side, truth["annotations"].size(),
+             sources.size());
+}
+
+// Every cell as an image of its own.
+void run_alone(const Arguments& a) {
+  const Json truth = Json::parse(std::ifstream(a.truth));
+  const int cells = truth.at("cells");
+  const Detector detector = Detector::load(a.model.empty() ? default_model() : std::filesystem::path(a.model));
+  const Scan scan = open_scan(a.tiff, 1.0);
+  const auto writer = make_coco_writer(a.coco, {});
+  std::vector<std::uint8_t> pixels(3 * kCell * kCell);
+  for (int cell = 0; cell < cells * cells; ++cell) {
+    const int left = cell % cells * kCell, top = cell / cells * kCell;
+    scan.reader->read(left, top, kCell, kCell, pixels.data(), 3 * kCell);
+    Detections here = detector.detect({pixels.data(), kCell, kCell, 3 * kCell, PixelFormat::rgb8});
+    for (Detection& d : here) {
+      d.box = {d.box.x0 + static_cast<float>(left), d.box.y0 + static_cast<float>(top),
+               d.box.x1 + static_cast<float>(left), d.box.y1 + static_cast<float>(top)};
+    }
+    Finding finding;
+    finding.image_id = 1;
+    finding.objects = here;
+    writer->add(finding);
+  }
+  writer->finish();
+}
+
+float iou(const CocoBox& a, const CocoBox& b) {
+  const double width = std::min(a.x + a.width, b.x + b.width) - std::max(a.x, b.x);
+  const double height = std::min(a.y + a.height, b.y + b.height) - std::max(a.y, b.y);
+  if (width <= 0 || height <= 0) return 0;
+  const double shared = width * height;
+  return static_cast<float>(shared / (a.width * a.height + b.width * b.height - shared));
+}
+
+// Whether a box comes near the border of the source image in which its centre lies.
+bool is_at_border(const CocoBox& box) {
+  constexpr double kMargin = 32;  // pixels
+  const auto touches = [](double begin, double length) {
+    const double cell = std::floor((begin + length / 2) / kCell) * kCell;
+    return begin < cell + kMargin || begin + length > cell + kCell - kMargin;
+  };
+  return touches(box.x, box.width) || touches(box.y, box.height);
+}
+
+// Truths by the cell of their centre.
+class TruthIndex {
+ public:
+  explicit TruthIndex(const std::vector<CocoTruth>& truths) : truths_(truths), is_found_(truths.size(), false) {
+    for (std::size_t i = 0; i < truths.size(); ++i) cells_.emplace(cell_of(truths[i].box, 0, 0), i);
+  }
+
+  enum class Match { found, duplicate, none };
+
+  // The free truth of that class that agrees best; "duplicate" where all that agree were found already.
+  Match take(std::int64_t category, const CocoBox& box) {
+    std::size_t best = truths_.size();
+    float most = 0;
+    bool is_duplicate = false;
+    for (int dy = -1; dy <= 1; ++dy) {
+      for (int dx = -1; dx <= 1; ++dx) {
+        const auto [begin, end] = cells_.equal_range(cell_of(box, dx, dy));
+        for (auto i = begin; i != end; ++i) {
+          const CocoTruth& t = truths_[i->second];
+          const float overlap = t.category_id == category ? iou(t.box, box) : 0.0f;
+          if (overlap < kSameObject) continue;
+          if (is_found_[i->second]) {
+            is_duplicate = true;
+          } else if (overlap > most) {
+            most = overlap;
+            best = i->second;
+          }
+        }
+      }
+    }
+    if (best == truths_.size()) return is_duplicate ? Match::duplicate : Match::none;
+    is_found_[best] = true;
+    return Match::found;
+  }
+
+ private:
+  static std::pair<int, int> cell_of(const CocoBox& box, int dx, int dy) {
+    return {static_cast<int>((box.x + box.width / 2) / kCell) + dx,
+            static_cast<int>((box.y + box.height / 2) / kCell) + dy};
+  }
+
+  const std::vector<CocoTruth>& truths_;
+  std::vector<bool> is_found_;
+  std::multimap<std::pair<int, int>, std::size_t> cells_;
+};
+
+void score(const Arguments& a) {
+  CocoFile data = read_coco_file(a.truth);
+  std::erase_if(data.truths, [](const CocoTruth& t) { return is_at_border(t.box); });
+  const std::int64_t first_category = data.categories.front().id;
+  fmt::print("{:28} {:>9} {:>8} {:>8} {:>10} {:>8}\n", "", "objects", "recall", "precision", "duplicates", "share");
+  for (const std::string& path : a.results) {
+    std::vector<CocoDetection> detections = read_coco_detections(path);
+    std::erase_if(detections, [](const CocoDetection& d) { return is_at_border(d.box); });
+    std::ranges::stable_sort(detections, std::greater<>{}, &CocoDetection::score);
+    TruthIndex truths(data.truths);
+    std::size_t found = 0, duplicates = 0;
+    for (const CocoDetection& d : detections) {
+      // Classes are written as they are in the model, from 0; the categories of the annotations are in that order.
+      const TruthIndex::Match match = truths.take(d.category_id + first_category, d.box);
+      found += match == TruthIndex::Match::found;
+      duplicates += match == TruthIndex::Match::duplicate;
+    }
+    const double count = static_cast<double>(detections.size());
+    fmt::print("{:28} {:9} {:8.4f} {:9.4f} {:10} {:7.2f}%\n", std::filesystem::path(path).filename().string(),
+               detections.size(), static_cast<double>(found) / static_cast<double>(data.truths.size()),
+               static_cast<double>(found) / count, duplicates, 100 * static_cast<double>(duplicates) / count);
+  }
+}
+
+}  // namespace
+}  // namespace vistazo::apps
+
+int main(int argc, char** argv) {
+  using namespace vistazo::apps;
+  CLI::App app("Mosaics with known truth");
+  Arguments a;
+  app.require_subcommand(1);
+  CLI::App* to_make = app.add_subcommand("make");
+  to_make->add_option("--images", a.images)->required();
+  to_make->add_option("--annotations", a.annotations)->required();
+  to_make->add_option("--names", a.names);
+  to_make->add_option("--cells", a.cells);
+  to_make->add_option("--block", a.block)->check(CLI::PositiveNumber);
+  to_make->add_flag("--mixed", a.is_mixed);
+  CLI::App* to_run = app.add_subcommand("alone");
+  to_run->add_option("--model", a.model);
+  to_run->add_option("--coco", a.coco)->required();
+  for (CLI::App* command : {to_make, to_run}) command->add_option("--tiff", a.tiff)->required();
+  CLI::App* to_score = app.add_subcommand("score");
+  to_score->add_option("RESULTS", a.results)->required();
+  for (CLI::App* command : {to_make, to_run, to_score}) command->add_option("--truth", a.truth)->required();
+  CLI11_PARSE(app, argc, argv);
+  try {
+    if (to_make->parsed()) make(a);
+    if (to_run->parsed()) run_alone(a);
+    if (to_score->parsed()) score(a);
+    return 0;
+  } catch (const std::exception& e) {
+    fmt::print(stderr, "mosaic: {}\n", e.what());
+    return 1;
+  }
+}
