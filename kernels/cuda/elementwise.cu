@@ -65,6 +65,7 @@ void add(const AddArgs& args, CudaStream stream) {
   const auto fits = [&](int count) {
     return args.cols % count == 0 && are_groups_aligned(count, args.a, args.a_row_stride, args.a_dtype) &&
            are_groups_aligned(count, args.y, args.y_row_stride, args.y_dtype) &&
+           (args.a_copy == nullptr || are_groups_aligned(count, args.a_copy, args.cols, args.y_dtype)) &&
            (args.b == nullptr || are_groups_aligned(count, args.b, args.cols, args.b_dtype));
   };
   const auto start = [&](void (*kernel)(AddLaunch), int count) {
