@@ -9,8 +9,6 @@
 namespace vistazo::apps {
 namespace {
 
-constexpr int kOverviewSide = 2048;
-
 // Objects for each square of 1000 x 1000 pixels, smoothed, in the overview's pixels.
 cv::Mat density_of(const DensityMap& density, cv::Size size) {
   cv::Mat counts(density.rows(), density.columns(), CV_32F);

@@ -30,8 +30,10 @@ class DensityMap {
   std::vector<std::uint32_t> counts_;
 };
 
-// The scan, shrunk to at most 2048 pixels a side, under the density of its objects, with a scale of colours.
-// Throws Error{unsupported} in a build without OpenCV.
+constexpr int kOverviewSide = 2048;  // pixels, at most
+
+// The scan, shrunk to kOverviewSide, under the density of its objects, with a scale of colours; quickest from a level
+// of about that size. Throws Error{unsupported} in a build without OpenCV.
 Picture draw_density(Scan& scan, const DensityMap& density);
 
 }  // namespace vistazo::apps

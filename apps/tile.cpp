@@ -213,7 +213,10 @@ int run_tile(const TileOptions& options) {
   if (!report.is_complete) return report_interrupt(options, report, all_windows);
   if (record) record->finish(report.windows, report.objects);
   outputs.finish();
-  if (!options.save.empty()) write_picture(options.save, draw_density(scan, outputs.density()));
+  if (!options.save.empty()) {
+    Scan small = open_scan(options.input, std::min(1.0, 1.0 * kOverviewSide / std::max(scan.width, scan.height)));
+    write_picture(options.save, draw_density(small, outputs.density()));
+  }
   if (options.json != "-") print_summary(scan, report, detector.time_spent(), outputs, class_names, all_windows);
   return kAllWell;
 }

@@ -54,37 +54,41 @@ void RegionReader::read_overview(int out_width, int out_height, std::uint8_t* pi
     fail(Error::Code::argument, "read_overview: {} x {} pixels of an image of {} x {}", out_width, out_height, width(),
          height());
   }
-  constexpr std::size_t kBlockBytes = std::size_t{16} << 20;
+  // As many rows at once as fit: readers of tiles decode every tile that a part touches.
+  constexpr std::size_t kBandBytes = std::size_t{64} << 20;
   const auto begin = [](int i, int size, int out) {
     return static_cast<int>(static_cast<std::int64_t>(i) * size / out);
   };
   const auto row_bytes = 3 * static_cast<std::size_t>(width());
-  std::vector<std::uint8_t> rows;
+  const int most_rows = std::max(1, static_cast<int>(kBandBytes / row_bytes));
+  std::vector<std::uint8_t> band;
   std::vector<std::uint64_t> sums(3 * static_cast<std::size_t>(out_width));
-  for (int out_y = 0; out_y < out_height; ++out_y) {
-    const int top = begin(out_y, height(), out_height), bottom = begin(out_y + 1, height(), out_height);
-    std::ranges::fill(sums, 0);
-    const int most_rows = std::max(1, static_cast<int>(kBlockBytes / row_bytes));
-    for (int y = top; y < bottom; y += most_rows) {
-      const int count = std::min(most_rows, bottom - y);
-      rows.resize(static_cast<std::size_t>(count) * row_bytes);
-      read(0, y, width(), count, rows.data(), static_cast<std::ptrdiff_t>(row_bytes));
+  int out_y = 0, bottom = begin(1, height(), out_height), rows_in_sums = 0;
+  for (int top = 0; top < height(); top += most_rows) {
+    const int rows = std::min(most_rows, height() - top);
+    band.resize(static_cast<std::size_t>(rows) * row_bytes);
+    read(0, top, width(), rows, band.data(), static_cast<std::ptrdiff_t>(row_bytes));
+    for (int y = top; y < top + rows; ++y) {
+      const std::uint8_t* from = band.data() + static_cast<std::size_t>(y - top) * row_bytes;
       for (int out_x = 0; out_x < out_width; ++out_x) {
-        const int left = begin(out_x, width(), out_width), right = begin(out_x + 1, width(), out_width);
         std::uint64_t* sum = sums.data() + 3 * out_x;
-        for (int row = 0; row < count; ++row) {
-          const std::uint8_t* from = rows.data() + static_cast<std::size_t>(row) * row_bytes + 3 * left;
-          for (int x = left; x < right; ++x, from += 3) {
-            for (int c = 0; c < 3; ++c) sum[c] += from[c];
-          }
+        for (int x = begin(out_x, width(), out_width); x < begin(out_x + 1, width(), out_width); ++x, from += 3) {
+          for (int c = 0; c < 3; ++c) sum[c] += from[c];
         }
       }
-    }
-    for (int out_x = 0; out_x < out_width; ++out_x) {
-      const int columns = begin(out_x + 1, width(), out_width) - begin(out_x, width(), out_width);
-      const auto area = static_cast<std::uint64_t>(columns) * static_cast<std::uint64_t>(bottom - top);
-      for (int c = 0; c < 3; ++c)
-        *pixels++ = static_cast<std::uint8_t>((sums[static_cast<std::size_t>(3 * out_x + c)] + area / 2) / area);
+      ++rows_in_sums;
+      if (y + 1 < bottom) continue;
+      for (int out_x = 0; out_x < out_width; ++out_x) {
+        const int columns = begin(out_x + 1, width(), out_width) - begin(out_x, width(), out_width);
+        const auto area = static_cast<std::uint64_t>(columns) * static_cast<std::uint64_t>(rows_in_sums);
+        for (std::size_t c = 0; c < 3; ++c) {
+          const std::uint64_t sum = sums[3 * static_cast<std::size_t>(out_x) + c];
+          *pixels++ = static_cast<std::uint8_t>((sum + area / 2) / area);
+        }
+      }
+      std::ranges::fill(sums, 0);
+      rows_in_sums = 0;
+      bottom = begin(++out_y + 1, height(), out_height);
     }
   }
 }
