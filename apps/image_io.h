@@ -20,11 +20,12 @@ struct Picture {
   std::size_t bytes() const { return static_cast<std::size_t>(row_bytes) * static_cast<std::size_t>(height); }
 };
 
-// Throws Error{unsupported} in a build without OpenCV.
+// Throws Error{unsupported} in a build that cannot read images at all.
 void require_image_reader();
 
-// Reads JPEG, PNG, TIFF, WebP or BMP. Exif orientation is applied, 16 bits are scaled to 8, alpha is dropped.
-// Throws Error{file} for what is missing, no image, truncated, damaged or too large; its message leaves out the path.
+// Reads JPEG, PNG, TIFF, WebP or BMP; a build without OpenCV reads PPM. Exif orientation is applied, 16 bits are scaled
+// to 8, alpha is dropped. Throws Error{file} for what is missing, no image, truncated, damaged or too large; its
+// message leaves out the path.
 Picture read_picture(const std::filesystem::path& path);
 
 // Writes PNG or JPEG, as the extension says, whole or not at all. Throws Error{file}.

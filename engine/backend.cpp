@@ -23,7 +23,7 @@ bool is_gpu_wanted(const Options& options) {
 
 std::unique_ptr<Backend> make_backend(const Options& options) {
 #ifdef VISTAZO_HAS_CUDA
-  if (is_gpu_wanted(options)) return make_cuda_backend(options.precision, options.gpu);
+  if (is_gpu_wanted(options)) return make_cuda_backend(options.precision, options.gpu, options.cpu_threads);
 #else
   if (options.device == Device::cuda) {
     fail(Error::Code::unsupported,

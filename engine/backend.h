@@ -45,8 +45,9 @@ class Backend {
 // threads: 0 for all cores. Throws Error{unsupported} for a precision that the processor cannot multiply in.
 std::unique_ptr<Backend> make_cpu_backend(Precision precision, int threads);
 
-// gpu: an index. Throws Error{device} where there is no such GPU, or none that can be used.
-std::unique_ptr<Backend> make_cuda_backend(Precision precision, int gpu);
+// gpu: an index. threads: that copy images, 0 for all cores; a few are taken. Throws Error{device} where there is no
+// such GPU, or none that can be used.
+std::unique_ptr<Backend> make_cuda_backend(Precision precision, int gpu, int threads);
 
 // The backend that the options name. Throws Error{device} or Error{unsupported}, saying what this build can do.
 std::unique_ptr<Backend> make_backend(const Options& options);

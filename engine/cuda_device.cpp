@@ -55,7 +55,7 @@ std::string gpu_problem() {
 
 void require_gpu(int index) {
   const GpuCount gpus = count_gpus();
-  if (!gpus.problem.empty()) fail(Error::Code::device, "device cuda: {}", gpus.problem);
+  if (!gpus.problem.empty()) fail(Error::Code::device, "device cuda: {}; cpu or auto runs without one", gpus.problem);
   if (index < 0 || index >= gpus.count) {
     fail(Error::Code::device, "device cuda: there is no GPU {}; this machine has {}, numbered from 0", index,
          gpus.count);

@@ -6,8 +6,9 @@
 namespace vistazo {
 namespace {
 
-// A piece that is copied while the one before travels. Below, the calls cost more than the overlap gains.
-constexpr std::size_t kPiece = std::size_t{1} << 20;
+// What one thread copies at a time, and what travels together. One thread copied 10 GB/s on the host of an H200,
+// less than the bus takes.
+constexpr std::size_t kPiece = std::size_t{1} << 18, kPart = std::size_t{4} << 20;
 constexpr std::size_t kAlign = 256;
 
 }  // namespace
@@ -20,49 +21,49 @@ std::size_t CudaStaging::reserve(std::size_t bytes) {
     begin = 0;
     if (bytes > pinned_.size()) {
       pinned_ = {};
-      pinned_ = PinnedBuffer(std::max(bytes + bytes / 4, kPiece));
+      pinned_ = PinnedBuffer(std::max(bytes + bytes / 4, kPart));
     }
   }
   used_ = begin + bytes;
   return begin;
 }
 
+// Bytes without gaps, by way of the offset's place in page-locked memory.
+void CudaStaging::send(std::size_t offset, std::span<const std::byte> from, std::byte* to) {
+  std::byte* staged = pinned_.data() + offset;
+  for (std::size_t begin = 0; begin < from.size(); begin += kPart) {
+    const std::size_t bytes = std::min(kPart, from.size() - begin);
+    pool_.for_each(static_cast<std::int64_t>((bytes + kPiece - 1) / kPiece), [&](std::int64_t piece, int) {
+      const std::size_t first = static_cast<std::size_t>(piece) * kPiece;
+      std::memcpy(staged + begin + first, from.data() + begin + first, std::min(kPiece, bytes - first));
+    });
+    check_cuda(cudaMemcpyAsync(to + begin, staged + begin, bytes, cudaMemcpyHostToDevice, stream_), "cudaMemcpyAsync");
+  }
+}
+
 void CudaStaging::upload(std::span<const std::byte> from, void* to) {
   const std::size_t offset = reserve(from.size());
-  std::byte* staged = pinned_.data() + offset;
-  for (std::size_t begin = 0; begin < from.size(); begin += kPiece) {
-    const std::size_t bytes = std::min(kPiece, from.size() - begin);
-    std::memcpy(staged + begin, from.data() + begin, bytes);
-    check_cuda(
-        cudaMemcpyAsync(static_cast<std::byte*>(to) + begin, staged + begin, bytes, cudaMemcpyHostToDevice, stream_),
-        "cudaMemcpyAsync");
-  }
+  send(offset, from, static_cast<std::byte*>(to));
 }
 
 const std::uint8_t* CudaStaging::upload_image(const std::uint8_t* pixels, int rows, std::size_t columns,
                                               std::int64_t row_bytes) {
-  const std::size_t begin = reserve(static_cast<std::size_t>(rows) * columns);
+  const std::size_t size = static_cast<std::size_t>(rows) * columns, offset = reserve(size);
   if (images_.size() < pinned_.size()) {
     images_ = {};  // waits for the device
     images_ = DeviceBuffer(pinned_.size());
   }
-  const int rows_of_piece = static_cast<int>(std::max<std::size_t>(kPiece / columns, 1));
-  for (int row = 0; row < rows; row += rows_of_piece) {
-    const int count = std::min(rows_of_piece, rows - row);
-    const std::size_t offset = begin + static_cast<std::size_t>(row) * columns;
-    const std::size_t bytes = static_cast<std::size_t>(count) * columns;
+  std::byte* image = images_.data() + offset;
+  if (row_bytes == static_cast<std::int64_t>(columns)) {
+    send(offset, std::as_bytes(std::span(pixels, size)), image);
+  } else {
     std::byte* staged = pinned_.data() + offset;
-    if (row_bytes == static_cast<std::int64_t>(columns)) {
-      std::memcpy(staged, pixels + row * row_bytes, bytes);
-    } else {
-      for (int r = 0; r < count; ++r) {
-        std::memcpy(staged + static_cast<std::size_t>(r) * columns, pixels + (row + r) * row_bytes, columns);
-      }
-    }
-    check_cuda(cudaMemcpyAsync(images_.data() + offset, staged, bytes, cudaMemcpyHostToDevice, stream_),
-               "cudaMemcpyAsync");
+    pool_.for_each(rows, [&](std::int64_t row, int) {
+      std::memcpy(staged + static_cast<std::size_t>(row) * columns, pixels + row * row_bytes, columns);
+    });
+    check_cuda(cudaMemcpyAsync(image, staged, size, cudaMemcpyHostToDevice, stream_), "cudaMemcpyAsync");
   }
-  return reinterpret_cast<const std::uint8_t*>(images_.data() + begin);
+  return reinterpret_cast<const std::uint8_t*>(image);
 }
 
 void CudaStaging::download(const void* from, std::span<std::byte> to) {

@@ -183,6 +183,31 @@ void Ops::layer_norm_into(const Tensor& x, const Norm& w, const Tensor& y, Activ
                     x.dtype, y.dtype});
 }
 
+Tensor Ops::layer_norm_for(const Tensor& y, const Norm& w, const Tensor* addend) {
+  require(y.cols() == w.size && y.dtype == DType::f32, "layer_norm", "f32 of the norm's width", y);
+  if (addend) {
+    require(addend->shape == y.shape && addend->dtype == dtype() && addend->is_dense(), "layer_norm",
+            "an addend of the model's dtype and the norm's shape", *addend);
+  }
+  Tensor extra = empty(y.shape, dtype());
+  run(LayerNormArgs{.x = y.data,
+                    .y = y.data,
+                    .scale = w.scale,
+                    .bias = w.bias,
+                    .rows = y.rows(),
+                    .cols = w.size,
+                    .x_row_stride = y.row_stride,
+                    .y_row_stride = y.row_stride,
+                    .eps = w.eps,
+                    .activation = Activation::none,
+                    .x_dtype = DType::f32,
+                    .y_dtype = DType::f32,
+                    .extra = extra.data,
+                    .addend = addend ? addend->data : nullptr,
+                    .extra_dtype = dtype()});
+  return extra;
+}
+
 void Ops::rms_norm_into(const Tensor& x, const Norm& w, const Tensor& y) {
   require(x.cols() == w.size && is_float(x.dtype), "rms_norm", "an input of the norm's width", x);
   require(y.cols() == w.size && y.rows() == x.rows() && is_float(y.dtype), "rms_norm", "a result like the input", y);
@@ -333,6 +358,25 @@ void Ops::mask_rows(const Tensor& x, const Tensor& mask) {
           "a mask (N) in f32", mask);
   run(MaskRowsArgs{x.data, static_cast<const float*>(mask.data), static_cast<int>(x.shape[0]),
                    static_cast<int>(x.shape[1]), x.cols(), x.dtype});
+}
+
+std::array<Tensor, 2> Ops::cast_and_add(const Tensor& a, const Tensor& b) {
+  require(b.shape == a.shape && b.is_dense() && is_float(a.dtype) && is_float(b.dtype), "cast_and_add",
+          "two operands of a shape", b);
+  const Tensor copy = empty(a.shape, dtype()), sum = empty(a.shape, dtype());
+  run(AddArgs{.a = a.data,
+              .b = b.data,
+              .y = sum.data,
+              .rows = a.rows(),
+              .b_rows = a.rows(),
+              .cols = a.cols(),
+              .a_row_stride = a.row_stride,
+              .y_row_stride = sum.row_stride,
+              .a_dtype = a.dtype,
+              .b_dtype = b.dtype,
+              .y_dtype = dtype(),
+              .a_copy = copy.data});
+  return {copy, sum};
 }
 
 Tensor Ops::cast(const Tensor& x, DType dtype) {

@@ -137,6 +137,8 @@ class Ops {
   // Over the last dimension -> dtype(), or into y of any dtype and row stride.
   Tensor layer_norm(const Tensor& x, const Norm& w, Activation activation = Activation::none);
   void layer_norm_into(const Tensor& x, const Norm& w, const Tensor& y, Activation activation = Activation::none);
+  // y = the norm of y, in place, f32; -> y, or y + addend (dtype(), of y's shape), in dtype(), for products.
+  Tensor layer_norm_for(const Tensor& y, const Norm& w, const Tensor* addend = nullptr);
   // The same without a mean and a bias.
   void rms_norm_into(const Tensor& x, const Norm& w, const Tensor& y);
   // x (..., 2 * C) -> silu of its first half times its second (..., C), dtype(). See kernels/gates.h.
@@ -160,6 +162,8 @@ class Ops {
   // a + b, b (..., cols) repeated over a's leading rows -> dtype(), or into y of any row stride.
   Tensor add(const Tensor& a, const Tensor& b);
   void add_into(const Tensor& a, const Tensor& b, const Tensor& y);
+  // a in dtype(), and a + b of a shape.
+  std::array<Tensor, 2> cast_and_add(const Tensor& a, const Tensor& b);
   // x (B, N, C) + its mean over N, dtype().
   Tensor add_mean(const Tensor& x);
   // Of a dense x -> its dtype.

@@ -55,7 +55,9 @@ void CostOps::run(const ConvolutionArgs& args, const Convolution& w) {
 
 void CostOps::run(const LayerNormArgs& args) {
   const double elements = as_double(args.rows) * args.cols;
-  count(0, bytes_of(elements, args.x_dtype) + bytes_of(elements, args.y_dtype));
+  const int extras = (args.extra ? 1 : 0) + (args.addend ? 1 : 0);
+  count(0, bytes_of(elements, args.x_dtype) + bytes_of(elements, args.y_dtype) +
+               bytes_of(elements * extras, args.extra_dtype));
 }
 
 void CostOps::run(const AttentionArgs& args) {
@@ -78,7 +80,7 @@ void CostOps::run(const SineEmbeddingArgs& args) {
 
 void CostOps::run(const AddArgs& args) {
   const double elements = as_double(args.rows) * args.cols;
-  count(0, bytes_of(elements, args.a_dtype) + bytes_of(elements, args.y_dtype) +
+  count(0, bytes_of(elements, args.a_dtype) + bytes_of(elements, args.y_dtype) * (args.a_copy ? 2 : 1) +
                (args.b ? bytes_of(as_double(args.b_rows) * args.cols, args.b_dtype) : 0));
 }
 

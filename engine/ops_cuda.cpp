@@ -3,6 +3,7 @@
 #include <deque>
 #include <memory>
 #include <string>
+#include <thread>
 #include <utility>
 
 #include "engine/backend.h"
@@ -13,6 +14,7 @@
 #include "engine/weights_cuda.h"
 #include "kernels/base/device_buffer.h"
 #include "kernels/base/error.h"
+#include "kernels/cpu/thread_pool.h"
 
 // The CUDA backend: every operation is a kernel on one stream, a pass that comes again is one launch of a graph.
 namespace vistazo {
@@ -37,10 +39,10 @@ class MemoryCount {
 // One stream with its memory: scratch for the arena, and behind it the workspace of matrix products.
 class CudaOps final : public Ops {
  public:
-  CudaOps(DType dtype, std::size_t scratch_bytes, std::shared_ptr<MemoryCount> count)
+  CudaOps(DType dtype, std::size_t scratch_bytes, const ThreadPool& pool, std::shared_ptr<MemoryCount> count)
       : CudaOps(dtype, scratch_bytes,
                 DeviceBuffer(scratch_bytes == 0 ? 0 : align_to_workspace(scratch_bytes) + cuda::kMatmulWorkspaceBytes),
-                std::move(count)) {}
+                pool, std::move(count)) {}
   ~CudaOps() override {
     cudaStreamSynchronize(stream_.get());
     count_->remove(counted_);
@@ -62,14 +64,15 @@ class CudaOps final : public Ops {
   // A model makes a few constants per input size; beyond this many, those unused for longest make room.
   static constexpr std::size_t kMaxConstants = 64;
 
-  CudaOps(DType dtype, std::size_t scratch_bytes, DeviceBuffer memory, std::shared_ptr<MemoryCount> count)
+  CudaOps(DType dtype, std::size_t scratch_bytes, DeviceBuffer memory, const ThreadPool& pool,
+          std::shared_ptr<MemoryCount> count)
       : Ops(dtype, Arena(memory.data(), scratch_bytes)),
         memory_(std::move(memory)),
         count_(std::move(count)),
         stream_(make_stream()),
         begin_(make_event()),
         end_(make_event()),
-        staging_(stream_.get()) {
+        staging_(stream_.get(), pool) {
     if (scratch_bytes > 0) {
       matmul_.workspace = memory_.data() + align_to_workspace(scratch_bytes);
       matmul_.workspace_bytes = cuda::kMatmulWorkspaceBytes;
@@ -154,6 +157,43 @@ class CudaOps final : public Ops {
     perform("depth_to_space", {args.height, args.width, args.channels},
             [&] { cuda::depth_to_space(args, stream_.get()); });
   }
+  void run(const PoolingArgs& args) override {
+    perform("pooling", {args.height, args.width, args.channels}, [&] { cuda::pooling(args, stream_.get()); });
+  }
+  void run(const MapResizeArgs& args) override {
+    perform("map_resize", {args.out_height, args.out_width, args.channels},
+            [&] { cuda::map_resize(args, stream_.get()); });
+  }
+  void run(const RmsNormArgs& args) override {
+    perform("rms_norm", {args.rows, args.cols}, [&] { cuda::rms_norm(args, stream_.get()); });
+  }
+  void run(const SwigluArgs& args) override {
+    perform("swiglu", {args.rows, args.cols}, [&] { cuda::swiglu(args, stream_.get()); });
+  }
+  void run(const GatedSumArgs& args) override {
+    perform("gated_sum", {args.rows, args.cols}, [&] { cuda::gated_sum(args, stream_.get()); });
+  }
+  void run(const RopeArgs& args) override {
+    perform("rope", {args.batch, args.tokens, args.heads}, [&] { cuda::rope(args, stream_.get()); });
+  }
+  void run(const AddMeanArgs& args) override {
+    perform("add_mean", {args.batch, args.tokens, args.cols}, [&] { cuda::add_mean(args, stream_.get()); });
+  }
+  void run(const ClampArgs& args) override {
+    perform("clamp", {args.count}, [&] { cuda::clamp(args, stream_.get()); });
+  }
+  void run(const MaskRowsArgs& args) override {
+    perform("mask_rows", {args.batch, args.rows, args.cols}, [&] { cuda::mask_rows(args, stream_.get()); });
+  }
+  void run(const LogitBoxesArgs& args) override {
+    perform("logit_boxes", {args.rows}, [&] { cuda::logit_boxes(args, stream_.get()); });
+  }
+  void run(const EdgeBoxesArgs& args) override {
+    perform("edge_boxes", {args.edges.rows, args.edges.bins}, [&] { cuda::edge_boxes(args, stream_.get()); });
+  }
+  void run(const EdgePeaksArgs& args) override {
+    perform("edge_peaks", {args.edges.rows, args.edges.bins}, [&] { cuda::edge_peaks(args, stream_.get()); });
+  }
   void run(const GatherRowsArgs& args) override {
     perform("gather_rows", {args.batch, args.rows, args.cols}, [&] { cuda::gather_rows(args, stream_.get()); });
   }
@@ -166,22 +206,6 @@ class CudaOps final : public Ops {
   }
   void run(const RefineBoxesArgs& args) override {
     perform("refine_boxes", {args.rows}, [&] { cuda::refine_boxes(args, stream_.get()); });
-  }
-
-  void run(const PoolingArgs&) override { refuse("pooling"); }
-  void run(const MapResizeArgs&) override { refuse("map_resize"); }
-  void run(const RmsNormArgs&) override { refuse("rms_norm"); }
-  void run(const SwigluArgs&) override { refuse("swiglu"); }
-  void run(const GatedSumArgs&) override { refuse("gated_sum"); }
-  void run(const RopeArgs&) override { refuse("rope"); }
-  void run(const AddMeanArgs&) override { refuse("add_mean"); }
-  void run(const ClampArgs&) override { refuse("clamp"); }
-  void run(const MaskRowsArgs&) override { refuse("mask_rows"); }
-  void run(const LogitBoxesArgs&) override { refuse("logit_boxes"); }
-  void run(const EdgeBoxesArgs&) override { refuse("edge_boxes"); }
-  void run(const EdgePeaksArgs&) override { refuse("edge_peaks"); }
-  [[noreturn]] static void refuse(const char* op) {
-    fail(Error::Code::unsupported, "device cuda: {} has no CUDA kernel yet; this model runs with device cpu", op);
   }
 
   DeviceBuffer memory_;
@@ -301,17 +325,18 @@ DType dtype_of(Precision precision) {
 
 class CudaBackend final : public Backend {
  public:
-  CudaBackend(Precision precision, int gpu)
+  CudaBackend(Precision precision, int gpu, int threads)
       : precision_(precision == Precision::automatic ? Precision::bf16 : precision),
         gpu_(gpu),
-        weights_(dtype_of(precision_)) {}
+        weights_(dtype_of(precision_)),
+        pool_(copying_threads(threads)) {}
 
   WeightStore& weights() override { return weights_; }
   std::unique_ptr<Ops> make_ops(std::size_t scratch_bytes) override {
     // Weights were copied by calls that may return early, on a stream that ours does not wait for. Not the whole device
     // is waited for: that would break a recording in another thread.
     check_cuda(cudaStreamSynchronize(cudaStreamLegacy), "cudaStreamSynchronize");
-    return std::make_unique<CudaOps>(dtype_of(precision_), scratch_bytes, count_);
+    return std::make_unique<CudaOps>(dtype_of(precision_), scratch_bytes, pool_, count_);
   }
   Device device() const override { return Device::cuda; }
   Precision precision() const override { return precision_; }
@@ -328,17 +353,24 @@ class CudaBackend final : public Backend {
   int enter() override { return exchange_gpu(gpu_); }
   void leave(int before) override { cudaSetDevice(before); }
 
+  // A few fill page-locked memory faster than the bus empties it.
+  static int copying_threads(int threads) {
+    const int most = threads > 0 ? threads : static_cast<int>(std::thread::hardware_concurrency());
+    return std::clamp(most, 1, 4);
+  }
+
   Precision precision_;
   int gpu_;
   CudaWeights weights_;
+  ThreadPool pool_;
   std::shared_ptr<MemoryCount> count_ = std::make_shared<MemoryCount>();
 };
 
 }  // namespace
 
-std::unique_ptr<Backend> make_cuda_backend(Precision precision, int gpu) {
+std::unique_ptr<Backend> make_cuda_backend(Precision precision, int gpu, int threads) {
   require_gpu(gpu);
-  return std::make_unique<CudaBackend>(precision, gpu);
+  return std::make_unique<CudaBackend>(precision, gpu, threads);
 }
 
 }  // namespace vistazo

@@ -37,6 +37,7 @@ Tensor CudaWeights::table(std::span<const float> values, const Shape& shape) {
 }
 
 float* CudaWeights::keep(std::span<const float> values) {
+  if (values.empty()) return nullptr;  // as a norm without a bias has it
   const std::size_t bytes = align_up(values.size_bytes());
   if (blocks_.empty() || block_used_ + bytes > blocks_.back().size()) {
     bytes_ += blocks_.emplace_back(std::max(bytes, kBlockBytes)).size();

@@ -19,6 +19,7 @@ struct AddArgs {
   std::int64_t a_row_stride, y_row_stride;
   DType a_dtype, b_dtype, y_dtype;  // f32 or bf16 each; on CUDA f16 too
   std::int64_t a_rows = 0;          // 0: as many as rows
+  void* a_copy = nullptr;           // (rows, cols), dense, of y_dtype: a alone; null: nothing
 };
 
 namespace cpu {

@@ -20,6 +20,10 @@ struct LayerNormArgs {
   float eps;
   Activation activation;
   DType x_dtype, y_dtype;  // f32 or bf16 each; on CUDA f16 too, both alike or one of them f32
+  // What a product behind the norm takes: y, or y + addend, rounded once. Only where x and y are f32; null: nothing.
+  void* extra = nullptr;         // (rows, cols), dense, of extra_dtype
+  const void* addend = nullptr;  // likewise, or null
+  DType extra_dtype = DType::f32;
 };
 
 namespace cpu {

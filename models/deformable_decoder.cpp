@@ -94,25 +94,26 @@ void run_decoder_layer(Ops& ops, const DecoderLayer& layer, const DecoderConfig&
                        std::span<const GridSize> levels) {
   {
     const auto released = ops.scope();
-    const Tensor query_key = ops.linear(ops.add(x, position), layer.query_key);
-    const Tensor value = ops.linear(ops.cast(x, ops.dtype()), layer.value);
+    const auto [content, placed] = ops.cast_and_add(x, position);
+    const Tensor query_key = ops.linear(placed, layer.query_key);
+    const Tensor value = ops.linear(content, layer.value);
     const Tensor mixed =
         ops.attention(query_key.columns(0, c.dim), query_key.columns(c.dim, 2 * c.dim), value, c.self_heads);
     ops.linear_add(mixed, layer.self_out, x);
-    normalize(ops, layer.norm1, x);
   }
+  const auto released = ops.scope();
+  const Tensor placed = ops.layer_norm_for(x, layer.norm1, &position);
   {
-    const auto released = ops.scope();
-    const Tensor offset_logits = ops.linear_f32(ops.add(x, position), layer.offset_logits);
+    const auto inner = ops.scope();
+    const Tensor offset_logits = ops.linear_f32(placed, layer.offset_logits);
     std::array<int, DeformableAttentionArgs::kMaxLevels> points;
     points.fill(c.points);
     const Tensor sampled = ops.deformable_attention(values, levels, reference, offset_logits, c.cross_heads,
                                                     std::span(points).first(levels.size()), c.takes_nearest);
     ops.linear_add(sampled, layer.cross_out, x);
-    normalize(ops, layer.norm2, x);
   }
-  const auto released = ops.scope();
-  ops.linear_add(ops.linear(ops.cast(x, ops.dtype()), layer.fc1, c.activation), layer.fc2, x);
+  const Tensor content = ops.layer_norm_for(x, layer.norm2);
+  ops.linear_add(ops.linear(content, layer.fc1, c.activation), layer.fc2, x);
   normalize(ops, layer.norm3, x);
 }
 

@@ -125,7 +125,11 @@ void read_trunk(const WeightCursor& w, const Names& names, Dinov3& net) {
   const Dinov3Config& c = net.config;
   const int dim = c.vit.dim;
   net.prefix_tokens = w.floats(names.class_token, {1, 1, dim});
-  if (c.registers > 0) append(net.prefix_tokens, w.floats(names.registers, {1, c.registers, dim}));
+  if (c.registers > 0) {
+    append(net.prefix_tokens, w.floats(names.registers, {1, c.registers, dim}));
+  } else {
+    w.ignore(names.registers);  // transformers saves an empty tensor
+  }
   const WeightCursor patch = w.child(names.patch);
   net.patch_bias = patch.floats("bias", {dim});
   net.patch_embedding =

@@ -36,8 +36,10 @@ void add_rows(const AddArgs& args, std::int64_t first, std::int64_t last) {
   for (std::int64_t r = first; r < last; ++r) {
     const B* b = args.b == nullptr ? nullptr : static_cast<const B*>(args.b) + r % args.b_rows * args.cols;
     const std::int64_t a_row = args.a_rows > 0 ? r % args.a_rows : r;
-    add_row(static_cast<const A*>(args.a) + a_row * args.a_row_stride, b, static_cast<Y*>(args.y) + r * args.y_row_stride,
-            static_cast<std::size_t>(args.cols));
+    const A* a = static_cast<const A*>(args.a) + a_row * args.a_row_stride;
+    const auto cols = static_cast<std::size_t>(args.cols);
+    if (args.a_copy) add_row(a, static_cast<const B*>(nullptr), static_cast<Y*>(args.a_copy) + r * args.cols, cols);
+    add_row(a, b, static_cast<Y*>(args.y) + r * args.y_row_stride, cols);
   }
 }
 

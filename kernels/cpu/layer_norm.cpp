@@ -6,6 +6,7 @@
 #include "kernels/base/error.h"
 #include "kernels/cpu/row_blocks.h"
 #include "kernels/cpu/thread_pool.h"
+#include "kernels/elementwise.h"
 
 #undef HWY_TARGET_INCLUDE
 #define HWY_TARGET_INCLUDE "kernels/cpu/layer_norm.cpp"
@@ -144,6 +145,10 @@ void layer_norm(const LayerNormArgs& args, const ThreadPool& pool) {
     fail(Error::Code::unsupported, "layer_norm: {} -> {}; f32 or bf16 is needed", name_of(args.x_dtype),
          name_of(args.y_dtype));
   }
+  if (args.extra && args.y_dtype != DType::f32) {
+    fail(Error::Code::unsupported, "layer_norm: an extra result goes with a result in f32, not {}",
+         name_of(args.y_dtype));
+  }
   if (args.rows < 0 || args.cols <= 0) {
     fail(Error::Code::argument, "layer_norm: {} rows, {} columns", args.rows, args.cols);
   }
@@ -154,6 +159,19 @@ void layer_norm(const LayerNormArgs& args, const ThreadPool& pool) {
   const auto layer_norm_rows = HWY_DYNAMIC_DISPATCH(choose_layer_norm)(args);
   for_each_row_block(pool, args.rows, args.cols,
                      [&](std::int64_t first, std::int64_t last) { layer_norm_rows(args, first, last); });
+  if (!args.extra) return;
+  add({.a = args.y,
+       .b = args.addend,
+       .y = args.extra,
+       .rows = args.rows,
+       .b_rows = args.rows,
+       .cols = args.cols,
+       .a_row_stride = args.y_row_stride,
+       .y_row_stride = args.cols,
+       .a_dtype = args.y_dtype,
+       .b_dtype = args.extra_dtype,
+       .y_dtype = args.extra_dtype},
+      pool);
 }
 
 }  // namespace vistazo::cpu

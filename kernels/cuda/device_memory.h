@@ -12,6 +12,7 @@
 #include <vector>
 
 #include "kernels/base/check_cuda.h"
+#include "kernels/base/device_buffer.h"
 #include "kernels/base/dtype.h"
 #include "kernels/base/half.h"
 
@@ -21,9 +22,7 @@ namespace vistazo::cuda {
 class DeviceMemory {
  public:
   DeviceMemory() = default;
-  explicit DeviceMemory(std::size_t bytes) : bytes_(bytes) {
-    if (bytes > 0) check_cuda(cudaMalloc(&data_, bytes), "cudaMalloc");
-  }
+  explicit DeviceMemory(std::size_t bytes) : data_(allocate_on_device(bytes)), bytes_(bytes) {}
   ~DeviceMemory() { cudaFree(data_); }
   DeviceMemory(DeviceMemory&& other) noexcept
       : data_(std::exchange(other.data_, nullptr)), bytes_(std::exchange(other.bytes_, 0)) {}

@@ -29,6 +29,7 @@ __global__ void __launch_bounds__(kThreads) add_kernel(const __grid_constant__ A
   float sum[kCount];  // y may equal a: a thread writes only what it alone has read
   const std::int64_t a_row = args.a_rows > 0 ? row % args.a_rows : row;
   load_group(sum, args.a, a_row * args.a_row_stride + col, args.a_dtype);
+  if (args.a_copy != nullptr) store_group(args.a_copy, row * args.cols + col, args.y_dtype, sum);
   if (args.b != nullptr) {
     float b[kCount];
     const std::int64_t b_row = args.b_rows >= args.rows ? row : row % args.b_rows;
@@ -64,6 +65,7 @@ void add(const AddArgs& args, CudaStream stream) {
   const auto fits = [&](int count) {
     return args.cols % count == 0 && are_groups_aligned(count, args.a, args.a_row_stride, args.a_dtype) &&
            are_groups_aligned(count, args.y, args.y_row_stride, args.y_dtype) &&
+           (args.a_copy == nullptr || are_groups_aligned(count, args.a_copy, args.cols, args.y_dtype)) &&
            (args.b == nullptr || are_groups_aligned(count, args.b, args.cols, args.b_dtype));
   };
   const auto start = [&](void (*kernel)(AddLaunch), int count) {

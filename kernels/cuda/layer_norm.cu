@@ -5,6 +5,7 @@
 // weights, are read while the kernel in front still runs. Limited by memory; for one image by the latency of reading a
 // row and of three sums over a warp.
 #include <cstdint>
+#include <type_traits>
 
 #include "kernels/base/error.h"
 #include "kernels/cuda/activation.cuh"
@@ -47,6 +48,21 @@ __device__ void store_columns(T* row, const float (&values)[kGroup], int column,
       if (column + i < cols) row[column + i] = from_float<T>(values[i]);
     }
   }
+}
+
+// y, or y + addend, for the products behind the norm. Their type is a branch that all threads take alike.
+__device__ void store_extra(const LayerNormArgs& args, std::int64_t row, int column, bool is_vectorised,
+                            float (&values)[kGroup]) {
+  const auto store = [&]<typename T>(const T* addends) {
+    float addend[kGroup] = {};
+    if (addends != nullptr) load_columns(addend, addends + row * args.cols, column, args.cols, is_vectorised);
+#pragma unroll
+    for (int i = 0; i < kGroup; ++i) values[i] += addend[i];
+    store_columns(static_cast<T*>(args.extra) + row * args.cols, values, column, args.cols, is_vectorised);
+  };
+  if (args.extra_dtype == DType::f32) return store(static_cast<const float*>(args.addend));
+  if (args.extra_dtype == DType::f16) return store(static_cast<const __half*>(args.addend));
+  store(static_cast<const __nv_bfloat16*>(args.addend));
 }
 
 // kGroups: groups that a lane keeps, or 0 to read the row again for every pass.
@@ -114,6 +130,9 @@ __global__ void __launch_bounds__(kThreads) layer_norm_kernel(const __grid_const
           activate((values[i] - mean - correction) * factor * scale[group][i] + bias[group][i], args.activation);
     }
     store_columns(y, result, column, cols, is_vectorised);
+    if constexpr (std::is_same_v<X, float> && std::is_same_v<Y, float>) {
+      if (args.extra != nullptr) store_extra(args, row, column, is_vectorised, result);
+    }
   });
 }
 
@@ -141,6 +160,12 @@ void check(const LayerNormArgs& args) {
     fail(Error::Code::unsupported, "layer_norm: {} -> {}; f32, f16 or bf16 is needed, both alike or one of them f32",
          name_of(args.x_dtype), name_of(args.y_dtype));
   }
+  if (args.extra != nullptr &&
+      (args.x_dtype != DType::f32 || args.y_dtype != DType::f32 || !is_float(args.extra_dtype))) {
+    fail(Error::Code::unsupported,
+         "layer_norm: {} -> {} with an extra result in {}; f32 -> f32 and any float is needed", name_of(args.x_dtype),
+         name_of(args.y_dtype), name_of(args.extra_dtype));
+  }
   if (args.rows < 0 || args.cols <= 0) {
     fail(Error::Code::argument, "layer_norm: {} rows, {} columns", args.rows, args.cols);
   }
@@ -160,6 +185,8 @@ void layer_norm(const LayerNormArgs& args, CudaStream stream) {
   launch.is_vectorised =
       args.cols % kGroup == 0 && are_groups_aligned(kGroup, args.x, args.x_row_stride, args.x_dtype) &&
       are_groups_aligned(kGroup, args.y, args.y_row_stride, args.y_dtype) &&
+      (args.extra == nullptr || are_groups_aligned(kGroup, args.extra, args.cols, args.extra_dtype)) &&
+      (args.addend == nullptr || are_groups_aligned(kGroup, args.addend, args.cols, args.extra_dtype)) &&
       are_groups_aligned(kGroup, args.scale, 0, DType::f32) && are_groups_aligned(kGroup, args.bias, 0, DType::f32);
   const DType narrow = args.x_dtype == DType::f32 ? args.y_dtype : args.x_dtype;
   if (narrow == DType::f32) return choose_groups<float, float>(launch, stream);

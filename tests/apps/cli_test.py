@@ -23,7 +23,7 @@ def run(*arguments, **options):
 
 @functools.cache
 def has_image_reader():
-    return "no image reader" not in run("detect", "--model", "no such model", "x.png").stderr
+    return "without OpenCV" not in run("detect", "--model", MODEL, pathlib.Path(IMAGES) / "rgb.png").stderr
 
 
 class CommandLineTest(unittest.TestCase):

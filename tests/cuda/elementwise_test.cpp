@@ -76,6 +76,37 @@ TEST_CASE("add: dtypes, strides, alignment and repeated rows") {
   for (const int cols : {1, 3, 4, 63, 384, 1025}) check_add(197, 1, cols, DType::f32, DType::f32, DType::f32, 0, 0, 0);
 }
 
+TEST_CASE("add: a repeats as b does, and is copied beside the sum") {
+  for (const int cols : {64, 65}) {
+    const auto size = static_cast<std::size_t>(cols);
+    const auto a = testing::rounded(random_floats(7 * size, 1), DType::bf16), b = random_floats(5 * size, 2);
+    const DeviceBuffer a_buffer(a, DType::f32), b_buffer(b, DType::f32), y(70 * size, DType::bf16),
+        copy(70 * size, DType::bf16);
+    cuda::add({.a = a_buffer.data(),
+               .b = b_buffer.data(),
+               .y = y.data(),
+               .rows = 70,
+               .b_rows = 5,
+               .cols = cols,
+               .a_row_stride = cols,
+               .y_row_stride = cols,
+               .a_dtype = DType::f32,
+               .b_dtype = DType::f32,
+               .y_dtype = DType::bf16,
+               .a_rows = 7,
+               .a_copy = copy.data()},
+              nullptr);
+    std::vector<float> expected, repeated;
+    for (std::size_t i = 0; i < 70 * size; ++i) {
+      repeated.push_back(a[i % a.size()]);
+      expected.push_back(testing::rounded(repeated.back() + b[i % b.size()], DType::bf16));
+    }
+    CHECK(y.floats() == expected);
+    CHECK(copy.floats() == repeated);
+    CHECK(copy.is_guard_intact());
+  }
+}
+
 TEST_CASE("add: in place, nothing, and what it cannot do") {
   const auto values = random_floats(60, 5);
   const DeviceBuffer a(values, DType::f32);

@@ -98,6 +98,33 @@ TEST_CASE("layer_norm: dtypes, activations and strides") {
   }
 }
 
+TEST_CASE("layer_norm: an extra result is the first, perhaps with an addend, rounded once") {
+  for (const int cols : {197, 256, 1300}) {
+    const std::size_t size = std::size_t{31} * static_cast<std::size_t>(cols);
+    const auto values = random_floats(size, 7);
+    const DeviceBuffer scale(random_floats(static_cast<std::size_t>(cols), 9), DType::f32),
+        bias(random_floats(static_cast<std::size_t>(cols), 10), DType::f32);
+    for (const DType dtype : {DType::f32, DType::f16, DType::bf16}) {
+      const auto addends = testing::rounded(random_floats(size, 8), dtype);
+      const DeviceBuffer addend(addends, dtype);
+      for (const bool has_addend : {true, false}) {
+        const DeviceBuffer y(values, DType::f32), extra(size, dtype);
+        LayerNormArgs args = dense_args(31, cols, y, y, scale, bias, DType::f32);
+        args.extra = extra.data();
+        args.addend = has_addend ? addend.data() : nullptr;
+        args.extra_dtype = dtype;
+        cuda::layer_norm(args, nullptr);
+        std::vector<float> sums = y.floats();
+        for (std::size_t i = 0; i < size && has_addend; ++i) sums[i] += addends[i];
+        CAPTURE(cols);
+        CAPTURE(std::string(name_of(dtype)));
+        CHECK(extra.floats() == testing::rounded(sums, dtype));
+        CHECK(extra.is_guard_intact());
+      }
+    }
+  }
+}
+
 TEST_CASE("layer_norm: rows far from zero") {
   check({.rows = 17, .cols = 384, .mean = 1e4f, .deviation = 1.0f});
   check({.rows = 17, .cols = 1025, .mean = -1e4f, .deviation = 1.0f});

@@ -1,18 +1,26 @@
 #!/usr/bin/env bash
-# tests/gpu/run.sh: on a machine with a GPU, the tests of the CUDA kernels, compute-sanitizer on a part of them, and the
-# bench of attention beside PyTorch's; a short summary last. Exit status 0 only if the tests and what ran of
-# compute-sanitizer passed; 77 where there is no GPU.
-#   VISTAZO_GPU_BUILD=FOLDER   programs that build.sh has made; built here otherwise
+# tests/gpu/run.sh: everything that needs a GPU, on a machine with one: the tests of the CUDA kernels and of whole models,
+# compute-sanitizer on a part of them, average precision by precision, and benches beside PyTorch; a short summary last.
+# Exit status 0 only if what ran passed; 77 where there is no GPU. A step whose program or data is not there is left out.
+#   VISTAZO_GPU_BUILD=FOLDER   cuda_tests and benches that build.sh has made (built here otherwise); device_tests and
+#                              vistazo of a build with VISTAZO_CUDA=ON, libraries they need in FOLDER/lib
 #   VISTAZO_GPU_OUT=FOLDER     where full logs go; a temporary folder otherwise
+#   VISTAZO_GOLDEN=FOLDER      reference outputs of larger models
+#   VISTAZO_CELLS=FOLDER       data/cells: images/*.ppm and instances_val.json that names them so
+#   VISTAZO_SOAK=N             passes of the test that looks for leaks; 10000 here unless set
+#   VISTAZO_STEPS="..."        which steps: tests device sanitizer eval bench peers; all unless set
 set -uo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/../.." || exit 1
 
 out=${VISTAZO_GPU_OUT:-$(mktemp -d)}
 build=${VISTAZO_GPU_BUILD:-}
+steps=${VISTAZO_STEPS:-tests device sanitizer eval bench peers}
 if [ -z "$build" ]; then
   build=$out/build
   tests/gpu/build.sh "$build" || exit 1
 fi
+export LD_LIBRARY_PATH=$build/lib:${LD_LIBRARY_PATH:-} VISTAZO_SOAK=${VISTAZO_SOAK:-10000}
+export VISTAZO_TEST_DATA=$PWD/tests/data VISTAZO_WEIGHTS=$PWD/weights
 nvidia-smi --query-gpu=name,driver_version --format=csv,noheader || true
 
 summary=()
@@ -23,35 +31,92 @@ step() {
   shift 2
   timeout -k 2 "$limit" "$@" >"$out/$name.log" 2>&1 || code=$?
   last_code=$code
-  summary+=("$(printf '%-10s exit %-3s %3s s' "$name" "$code" "$((SECONDS - start))")")
+  summary+=("$(printf '%-12s exit %-3s %3s s' "$name" "$code" "$((SECONDS - start))")")
+}
+# wants STEP [FILE...]: whether it was asked for and what it needs is there.
+wants() {
+  [[ " $steps " == *" $1 "* ]] || return 1
+  local file
+  for file in "${@:2}"; do [ -e "$file" ] || return 1; done
+}
+require_success() { [ "$last_code" = 0 ] || status=1; }
+# A program without a GPU says so with 77.
+stop_without_gpu() {
+  if [ "$last_code" = 77 ]; then
+    cat "$out/$1.log"
+    exit 77
+  fi
 }
 
-step 25 tests "$build/cuda_tests"
-if [ "$last_code" = 77 ]; then
-  cat "$out/tests.log"
-  exit 77
+if wants tests "$build/cuda_tests"; then
+  step 60 tests "$build/cuda_tests"
+  stop_without_gpu tests
+  require_success
+  grep -v '^$' "$out/tests.log" | head -n 40
 fi
-[ "$last_code" = 0 ] || status=1
-grep -v '^$' "$out/tests.log" | head -n 60
-if [ "$last_code" != 0 ]; then tail -n 5 "$out/tests.log"; fi
+if wants device "$build/device_tests"; then
+  step 90 device "$build/device_tests"
+  stop_without_gpu device
+  require_success
+  grep 'ERROR\|passes;\|relative error' "$out/device.log" | sed 's/.*MESSAGE: //' | head -n 40
+fi
 
 # A tool that finds no usable device says so and is no verdict on the kernels; an error it reports is.
 sanitizer=$(command -v compute-sanitizer || echo /usr/local/cuda/bin/compute-sanitizer)
 subset='attention: packed*,attention: windows*,layer_norm: in place'
 for tool in memcheck racecheck; do
-  step 15 "$tool" "$sanitizer" --tool "$tool" --error-exitcode 9 "$build/cuda_tests" --test-case="$subset"
-  grep -a -m 3 'SUMMARY\|not supported' "$out/$tool.log" || echo "$tool did not run"
-  [ "$last_code" != 9 ] || status=1
+  if wants sanitizer "$build/cuda_tests"; then
+    step 30 "$tool" "$sanitizer" --tool "$tool" --error-exitcode 9 "$build/cuda_tests" --test-case="$subset"
+    grep -a -m 3 'SUMMARY\|not supported' "$out/$tool.log" || echo "$tool did not run"
+    [ "$last_code" != 9 ] || status=1
+  fi
+  if wants sanitizer "$build/device_tests"; then
+    VISTAZO_SOAK=3 step 60 "$tool-model" "$sanitizer" --tool "$tool" --error-exitcode 9 "$build/device_tests" \
+      --test-case='device: passes leave nothing behind'
+    grep -a -m 3 'SUMMARY\|not supported' "$out/$tool-model.log" || echo "$tool did not run"
+    [ "$last_code" != 9 ] || status=1
+  fi
 done
 
-step 12 bench "$build/attention_bench"
-[ "$last_code" = 0 ] || status=1
-if python3 -c 'import importlib.util, sys; sys.exit(importlib.util.find_spec("torch") is None)' 2>/dev/null; then
-  step 25 sdpa python3 tests/bench/peers/bench_sdpa.py --library "$build/libvistazo_attention.so"
-  cat "$out/sdpa.log"
+# Average precision must not depend on the precision: within 0.003 of each other.
+if wants eval "$build/vistazo" "${VISTAZO_CELLS:-/nowhere}"; then
+  for precision in f32 bf16 f16; do
+    step 60 "eval-$precision" "$build/vistazo" eval --model weights/cells --device cuda --precision "$precision" \
+      --images "$VISTAZO_CELLS/images" --annotations "$VISTAZO_CELLS/instances_val.json" --json "$out/eval-$precision.json"
+    require_success
+  done
+  step 10 eval python3 -c 'import json, sys
+values = [json.load(open(path))["AP"] for path in sys.argv[1:]]
+print("AP in f32, bf16, f16:", *(f"{value:.4f}" for value in values))
+sys.exit(max(values) - min(values) > 0.003)' "$out"/eval-{f32,bf16,f16}.json
+  require_success
+  cat "$out/eval.log"
 fi
-cat "$out/bench.log"
+
+for bench in attention_bench small_kernels_bench; do
+  if wants bench "$build/$bench"; then
+    step 30 "$bench" "$build/$bench"
+    require_success
+    cat "$out/$bench.log"
+  fi
+done
+if wants bench "$build/vistazo"; then
+  step 30 vistazo "$build/vistazo" bench --model weights/cells --device cuda --batch 1,16 --seconds 0.5 --stages 480x640
+  require_success
+  cat "$out/vistazo.log"
+fi
+if python3 -c 'import importlib.util, sys; sys.exit(importlib.util.find_spec("torch") is None)' 2>/dev/null; then
+  if wants peers; then
+    step 40 sdpa python3 tests/bench/peers/bench_sdpa.py --library "$build/libvistazo_attention.so"
+    cat "$out/sdpa.log"
+  fi
+  if wants peers "$build/vistazo"; then
+    step 300 rf_detr python3 tests/bench/peers/bench_gpu.py --vistazo "$build/vistazo"
+    require_success
+    cat "$out/rf_detr.log"
+  fi
+fi
 echo
 printf '%s\n' "${summary[@]}"
-grep -a 'test cases:\|assertions:' "$out/tests.log"
+grep -a 'test cases:\|assertions:' "$out"/{tests,device}.log 2>/dev/null
 exit "$status"

@@ -94,10 +94,10 @@ TEST_CASE("add: dtypes, strides and a repeated b") {
   });
 }
 
-TEST_CASE("add: a repeats as b does") {
+TEST_CASE("add: a repeats as b does, and is copied beside the sum") {
   const auto a = random_floats(7 * 65, 1), b = random_floats(5 * 65, 2);
   for (const bool has_b : {true, false}) {
-    GuardedBuffer y(70 * 65, DType::f32);
+    GuardedBuffer y(70 * 65, DType::f32), copy(70 * 65, DType::f32);
     cpu::add({.a = a.data(),
               .b = has_b ? b.data() : nullptr,
               .y = y.data(),
@@ -109,11 +109,17 @@ TEST_CASE("add: a repeats as b does") {
               .a_dtype = DType::f32,
               .b_dtype = DType::f32,
               .y_dtype = DType::f32,
-              .a_rows = 7},
+              .a_rows = 7,
+              .a_copy = copy.data()},
              ThreadPool(2));
-    std::vector<float> expected;
-    for (std::size_t i = 0; i < 70 * 65; ++i) expected.push_back(a[i % a.size()] + (has_b ? b[i % b.size()] : 0.0f));
+    std::vector<float> expected, repeated;
+    for (std::size_t i = 0; i < 70 * 65; ++i) {
+      repeated.push_back(a[i % a.size()]);
+      expected.push_back(repeated.back() + (has_b ? b[i % b.size()] : 0.0f));
+    }
     CHECK(y.floats() == expected);
+    CHECK(copy.floats() == repeated);
+    CHECK(copy.is_guard_intact());
     CHECK(y.is_guard_intact());
   }
 }

@@ -98,6 +98,39 @@ TEST_CASE("layer_norm: dtypes, activations and strides") {
   });
 }
 
+TEST_CASE("layer_norm: an extra result is the first, perhaps with an addend, rounded once") {
+  constexpr int kRows = 31, kCols = 197;
+  const auto values = random_floats(kRows * kCols, 7), addends = random_floats(kRows * kCols, 8);
+  const auto scale = random_floats(kCols, 9), bias = random_floats(kCols, 10);
+  for (const DType dtype : {DType::f32, DType::bf16}) {
+    for (const bool has_addend : {true, false}) {
+      GuardedBuffer y(values, DType::f32), extra(values.size(), dtype), addend(addends, dtype);
+      cpu::layer_norm({.x = y.data(),
+                       .y = y.data(),
+                       .scale = scale.data(),
+                       .bias = bias.data(),
+                       .rows = kRows,
+                       .cols = kCols,
+                       .x_row_stride = kCols,
+                       .y_row_stride = kCols,
+                       .eps = 1e-6f,
+                       .activation = Activation::none,
+                       .x_dtype = DType::f32,
+                       .y_dtype = DType::f32,
+                       .extra = extra.data(),
+                       .addend = has_addend ? addend.data() : nullptr,
+                       .extra_dtype = dtype},
+                      ThreadPool(2));
+      std::vector<float> sums = y.floats();
+      const std::vector<float> added = addend.floats();
+      for (std::size_t i = 0; i < sums.size() && has_addend; ++i) sums[i] += added[i];
+      CHECK(extra.floats() == GuardedBuffer(sums, dtype).floats());
+      CHECK(extra.is_guard_intact());
+      CHECK(y.floats() != values);
+    }
+  }
+}
+
 TEST_CASE("layer_norm: rows far from zero") {
   testing::for_each_simd_target([] {
     check({.rows = 17, .cols = 384}, 1e4f, 1.0f);
