@@ -104,74 +104,22 @@ constexpr auto kDFineArchitectures = [] {
 constexpr std::array<std::string_view, 8> kDeimv2Architectures{
     "deimv2-atto", "deimv2-femto", "deimv2-pico", "deimv2-n", "deimv2-s", "deimv2-m", "deimv2-l", "deimv2-x"};
 
+const Vit kTrunkS{192, 3, 768, false, false, {4, 8, 12}, 16};
+const Vit kTrunkM{256, 4, 1024, false, false, {4, 8, 12}, 16};
+const Vit kTrunkL{384, 6, 1536, true, false, {6, 9, 12}, 32};
+const Vit kTrunkX{384, 6, 1536, true, true, {6, 9, 12}, 64};
+
 std::array<Size, 8> deimv2_sizes() {
   const auto& n = kDeimv2Architectures;
-  constexpr std::array<int, 3> kTiny{4, 8, 12}, kDinov3{6, 9, 12};
   return {{
       {n[0], &kAtto, {3}, 320, 64, 0, 0.34, 0.5, 64, 160, 3, {4, 2}, 100, true},
       {n[1], &kFemto, {3}, 416, 96, 0, 0.34, 0.5, 96, 256, 3, {4, 2}, 150, true},
       {n[2], &kPico, {3}, 640, 112, 0, 0.34, 0.5, 112, 320, 3, {4, 2}, 200, true},
       {n[3], &kB0, {3, 4}, 640, 128, 512, 0.34, 0.5, 128, 512, 3, {6, 6}, 300, true},
-      {n[4],
-       nullptr,
-       {},
-       640,
-       192,
-       512,
-       0.34,
-       0.67,
-       192,
-       512,
-       4,
-       {3, 6, 3},
-       300,
-       true,
-       {192, 3, 768, false, false, kTiny, 16}},
-      {n[5],
-       nullptr,
-       {},
-       640,
-       256,
-       512,
-       0.67,
-       1.0,
-       256,
-       512,
-       4,
-       {3, 6, 3},
-       300,
-       true,
-       {256, 4, 1024, false, false, kTiny, 16}},
-      {n[6],
-       nullptr,
-       {},
-       640,
-       224,
-       896,
-       1.0,
-       1.0,
-       224,
-       1792,
-       4,
-       {3, 6, 3},
-       300,
-       true,
-       {384, 6, 1536, true, false, kDinov3, 32}},
-      {n[7],
-       nullptr,
-       {},
-       640,
-       256,
-       1024,
-       1.25,
-       1.37,
-       256,
-       2048,
-       6,
-       {3, 6, 3},
-       300,
-       true,
-       {384, 6, 1536, true, true, kDinov3, 64}},
+      {n[4], nullptr, {}, 640, 192, 512, 0.34, 0.67, 192, 512, 4, {3, 6, 3}, 300, true, kTrunkS},
+      {n[5], nullptr, {}, 640, 256, 512, 0.67, 1.0, 256, 512, 4, {3, 6, 3}, 300, true, kTrunkM},
+      {n[6], nullptr, {}, 640, 224, 896, 1.0, 1.0, 224, 1792, 4, {3, 6, 3}, 300, true, kTrunkL},
+      {n[7], nullptr, {}, 640, 256, 1024, 1.25, 1.37, 256, 2048, 6, {3, 6, 3}, 300, true, kTrunkX},
   }};
 }
 
