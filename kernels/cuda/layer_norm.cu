@@ -141,6 +141,9 @@ void choose_groups(const LayerNormLaunch& parameters, CudaStream stream) {
   const auto start = [&](void (*kernel)(LayerNormLaunch)) {
     launch("layer_norm", kernel, (parameters.args.rows + kWarps - 1) / kWarps, kThreads, 0, stream, parameters);
   };
+  // As few groups as hold the row: a lane goes through the activation of empty ones too.
+  if (parameters.args.cols <= kStep) return start(layer_norm_kernel<X, Y, 1>);
+  if (parameters.args.cols <= 2 * kStep) return start(layer_norm_kernel<X, Y, 2>);
   if (parameters.args.cols <= 3 * kStep) return start(layer_norm_kernel<X, Y, 3>);
   if (parameters.args.cols <= 8 * kStep) return start(layer_norm_kernel<X, Y, 8>);
   start(layer_norm_kernel<X, Y, 0>);
