@@ -5,11 +5,12 @@ import json
 from pathlib import Path
 
 import torch
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 from transformers import RfDetrConfig, RfDetrForObjectDetection, RfDetrImageProcessor
 
 IMAGE_MEAN = (0.485, 0.456, 0.406)
 IMAGE_STD = (0.229, 0.224, 0.225)
+PER_GROUP = ("enc_output", "enc_output_norm", "enc_out_bbox_embed", "enc_out_class_embed")  # a module a query group
 PRIOR_LOGIT = -4.0  # scores start near 0.02: nearly every query is background
 
 
@@ -114,11 +115,34 @@ def save_folder(model, folder):
     (folder / "preprocessor_config.json").write_text(json.dumps(settings, indent=1) + "\n")
 
 
+@torch.no_grad()
+def start_from(model, folder):
+    """Copy the weights that `save_folder` wrote into `model`; every query group starts from the saved one.
+
+    The later groups' queries are moved a little, or all groups would learn the same.
+    """
+    stored = load_file(Path(folder) / "model.safetensors")
+    queries = model.config.num_queries
+    for name, value in model.state_dict().items():
+        source = stored[first_group_name(name)].to(value)
+        if name.endswith(("reference_point_embed.weight", "query_feat.weight")):
+            for start in range(0, len(value), queries):
+                noise = 0.0 if start == 0 else 0.02 * torch.randn_like(source)
+                value[start : start + queries] = source + noise
+        else:
+            value.copy_(source)
+
+
+def first_group_name(name):
+    """enc_output.0.weight for enc_output.2.weight."""
+    parts = name.split(".")
+    return ".".join("0" if index > 0 and parts[index - 1] in PER_GROUP else part for index, part in enumerate(parts))
+
+
 def belongs_to_later_group(name):
     """Whether a weight's name has a group number other than 0: enc_output.2.weight, for example."""
-    per_group = ("enc_output", "enc_output_norm", "enc_out_bbox_embed", "enc_out_class_embed")
     parts = name.split(".")
-    return any(part in per_group and parts[index + 1] != "0" for index, part in enumerate(parts))
+    return any(part in PER_GROUP and parts[index + 1] != "0" for index, part in enumerate(parts))
 
 
 def load_folder(folder, device):

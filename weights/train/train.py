@@ -15,7 +15,7 @@ from augment import Strength, augment
 from data import load_split, pad_targets
 from evaluate import evaluate
 from losses import detection_losses
-from model import MovingAverage, build_model, save_folder, training_outputs
+from model import MovingAverage, build_model, save_folder, start_from, training_outputs
 
 WARM_UP_SECONDS = 15
 GENTLE_FROM = 0.9  # of the training: from here on, images are shown nearly as they are
@@ -30,6 +30,7 @@ def parse_options():
 
     group = parser.add_argument_group("training").add_argument
     group("--minutes", type=float, default=6, help="training time, without loading, compiling and evaluating")
+    group("--weights", metavar="FOLDER", help="start from a trained model of the same sizes; random weights otherwise")
     group("--batch", type=int, default=96, help="images a step")
     group("--lr", type=float, default=6e-4, help="peak learning rate of AdamW; a cosine takes it down to 1 %%")
     group("--weight-decay", type=float, default=0.05, help="of matrices; not of biases, norms, embeddings, heads")
@@ -100,6 +101,8 @@ class Trainer:
         self.gentle = Strength((1.0, 1.3), 0.05, options.turn, colour=False, splice=0.0)
 
         self.model = build_model(options, self.train.names).to(options.device).train()
+        if options.weights:
+            start_from(self.model, options.weights)
         self.average = MovingAverage(self.model, options.ema)
         self.optimizer = make_optimizer(self.model, options)
         if not options.no_compile:
