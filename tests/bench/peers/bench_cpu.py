@@ -38,6 +38,7 @@ WARM_UP_FORWARDS = 5  # once, after the model has been prepared
 WAKE_UP_FORWARDS = 2  # at the start of every turn
 FLOAT32_TOLERANCE = 1e-3  # of a logit
 FLOAT32_OUTLIERS = 0.02  # share of queries that may differ more: near-ties in the ranking of proposals may swap
+FLOAT32_SCORE_TOLERANCE = 3e-3  # of a sorted score: random weights rank so closely that one swap moves all rows behind it
 BFLOAT16_SCORE_TOLERANCE = 0.05  # of a sorted score, after the sigmoid
 
 
@@ -219,7 +220,8 @@ def check(peer, expected, actual):
         f"sorted scores by {score_difference:.1e}"
     )
     if peer.precision == "f32":
-        return float((per_query > FLOAT32_TOLERANCE).mean()) <= FLOAT32_OUTLIERS, text
+        is_same_order = float((per_query > FLOAT32_TOLERANCE).mean()) <= FLOAT32_OUTLIERS
+        return is_same_order or score_difference <= FLOAT32_SCORE_TOLERANCE, text
     return score_difference <= BFLOAT16_SCORE_TOLERANCE, text
 
 
