@@ -51,7 +51,20 @@ __device__ void add_sample(float (&sums)[kCount], const T* value, std::int64_t s
   }
 }
 
+// sums += weight * the cell of `value` at floor(x), floor(y), or the nearest of the map; NaN is 0.
 template <typename T, int kCount>
+__device__ void add_nearest(float (&sums)[kCount], const T* value, std::int64_t stride, const Level& level, float x,
+                            float y, float weight) {
+  const auto clamp = [](float position, int size) {
+    return static_cast<int>(fminf(floorf(position > 0.0f ? position : 0.0f), static_cast<float>(size - 1)));
+  };
+  float cell[kCount];
+  load_group(cell, value + (clamp(y, level.height) * level.width + clamp(x, level.width)) * stride);
+#pragma unroll
+  for (int i = 0; i < kCount; ++i) sums[i] += weight * cell[i];
+}
+
+template <typename T, int kCount, bool kTakesNearest>
 __global__ void __launch_bounds__(kThreads, kBlocks)
     deformable_attention_kernel(const __grid_constant__ DeformableAttentionLaunch launch) {
   dependent_launch();
@@ -72,6 +85,7 @@ __global__ void __launch_bounds__(kThreads, kBlocks)
 
   float largest = logits[0];
   for (int i = 1; i < samples; ++i) largest = fmaxf(largest, logits[i]);
+  constexpr float kShift = kTakesNearest ? 0.5f : -0.5f;  // a cell of the map to its centre is half a cell
   float sums[kCount] = {}, sum = 0.0f;
   Level level{};
   int sample = 0;
@@ -83,12 +97,16 @@ __global__ void __launch_bounds__(kThreads, kBlocks)
     const float step_x = reference[2] * 0.5f / points, step_y = reference[3] * 0.5f / points;
 #pragma unroll 2
     for (int point = 0; point < args.level_points[l]; ++point, ++sample) {
-      const float x = fmaf(fmaf(offsets[2 * sample], step_x, reference[0]), static_cast<float>(level.width), -0.5f);
+      const float x = fmaf(fmaf(offsets[2 * sample], step_x, reference[0]), static_cast<float>(level.width), kShift);
       const float y =
-          fmaf(fmaf(offsets[2 * sample + 1], step_y, reference[1]), static_cast<float>(level.height), -0.5f);
+          fmaf(fmaf(offsets[2 * sample + 1], step_y, reference[1]), static_cast<float>(level.height), kShift);
       const float weight = expf(logits[sample] - largest);
       sum += weight;  // NaN where a logit is NaN or +infinity, or all are -infinity
-      add_sample(sums, map, args.value_row_stride, level, x, y, weight);
+      if constexpr (kTakesNearest) {
+        add_nearest(sums, map, args.value_row_stride, level, x, y, weight);
+      } else {
+        add_sample(sums, map, args.value_row_stride, level, x, y, weight);
+      }
     }
     level.first_row += level.height * level.width;
   }
@@ -98,7 +116,7 @@ __global__ void __launch_bounds__(kThreads, kBlocks)
   store_group(static_cast<T*>(args.out) + row * args.heads * args.head_dim + channel, sums);
 }
 
-template <typename T>
+template <typename T, bool kTakesNearest>
 void choose_count(DeformableAttentionLaunch& parameters, CudaStream stream) {
   const DeformableAttentionArgs& args = parameters.args;
   const auto start = [&](void (*kernel)(DeformableAttentionLaunch), int count) {
@@ -110,16 +128,19 @@ void choose_count(DeformableAttentionLaunch& parameters, CudaStream stream) {
     return args.head_dim % count == 0 && are_groups_aligned(count, args.value, args.value_row_stride, args.dtype) &&
            are_groups_aligned(count, args.out, 0, args.dtype);
   };
-  if (fits(4)) return start(deformable_attention_kernel<T, 4>, 4);
-  if (fits(2)) return start(deformable_attention_kernel<T, 2>, 2);
-  start(deformable_attention_kernel<T, 1>, 1);
+  if (fits(4)) return start(deformable_attention_kernel<T, 4, kTakesNearest>, 4);
+  if (fits(2)) return start(deformable_attention_kernel<T, 2, kTakesNearest>, 2);
+  start(deformable_attention_kernel<T, 1, kTakesNearest>, 1);
+}
+
+template <typename T>
+void choose_sampling(DeformableAttentionLaunch& parameters, CudaStream stream) {
+  if (parameters.args.takes_nearest) return choose_count<T, true>(parameters, stream);
+  choose_count<T, false>(parameters, stream);
 }
 
 void check(const DeformableAttentionArgs& args) {
   constexpr int kMaxLevels = DeformableAttentionArgs::kMaxLevels;
-  if (args.takes_nearest) {
-    fail(Error::Code::unsupported, "deformable_attention: the nearest cells are taken on the CPU only");
-  }
   if (args.batch < 0 || args.queries < 1 || args.heads < 1 || args.head_dim < 1 || args.levels < 1 ||
       args.levels > kMaxLevels || args.value_row_stride < std::int64_t{args.heads} * args.head_dim) {
     fail(Error::Code::argument,
@@ -154,11 +175,11 @@ void deformable_attention(const DeformableAttentionArgs& args, CudaStream stream
   }
   switch (args.dtype) {
     case DType::f32:
-      return choose_count<float>(parameters, stream);
+      return choose_sampling<float>(parameters, stream);
     case DType::f16:
-      return choose_count<__half>(parameters, stream);
+      return choose_sampling<__half>(parameters, stream);
     case DType::bf16:
-      return choose_count<__nv_bfloat16>(parameters, stream);
+      return choose_sampling<__nv_bfloat16>(parameters, stream);
     default:
       fail(Error::Code::unsupported, "deformable_attention: values of {}; f32, f16 or bf16 are wanted",
            name_of(args.dtype));

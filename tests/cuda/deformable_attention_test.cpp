@@ -117,6 +117,24 @@ TEST_CASE("deformable_attention: levels, points, head dimensions, strides and al
   }
 }
 
+// No position of these problems is so near to a step that rounding takes it across: a sample of another cell would be
+// off by more than any tolerance.
+TEST_CASE("deformable_attention: the nearest cell of each sample") {
+  const std::vector<Shape> shapes = {{1, 33, 8, 32, 4, {{40, 40}, {20, 20}, {10, 10}}},
+                                     {2, 17, 3, 24, 3, {{7, 5}, {1, 1}}, 13},
+                                     {1, 9, 40, 17, 5, {{1, 9}, {9, 1}}}};
+  for (const Shape& shape : shapes) {
+    for (const DType dtype : kDTypes) {
+      Problem problem(shape, dtype);
+      problem.args.takes_nearest = true;
+      problem.offset_logits[1] = kNaN;
+      problem.offset_logits[2] = -1e30f;
+      problem.offset_logits[4] = kInfinity;
+      check(problem);
+    }
+  }
+}
+
 TEST_CASE("deformable_attention: no position reads outside the map, whatever it is") {
   for (const DType dtype : kDTypes) {
     Problem problem({2, 33, 3, 16, 2, {{5, 4}, {2, 2}}}, dtype);

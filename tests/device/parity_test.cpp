@@ -59,9 +59,11 @@ void check_parity(const std::filesystem::path& folder) {
 }
 
 TEST_CASE("parity: f32 outputs are those of the PyTorch references") {
-  const auto folders = testing::model_folders(testing::data_folder() / "models");
-  REQUIRE(folders.size() >= 8);
-  for (const auto& folder : folders) check_parity(folder);
+  for (const char* family : {"models", "rt_detr", "d_fine"}) {
+    const auto folders = testing::model_folders(testing::data_folder() / family);
+    REQUIRE(folders.size() >= 5);
+    for (const auto& folder : folders) check_parity(folder);
+  }
 }
 
 TEST_CASE("parity: f32 outputs of the larger reference set") {
