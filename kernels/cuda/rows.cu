@@ -1,6 +1,7 @@
 // Copies of rows by index arithmetic on CUDA, all limited by memory. windows_to_grid and gather_rows are maps of
 // copy_rows(). patches: a block owns a token, so that its place is worked out once, and a thread a few adjacent pixels
-// of one line of the patch; neighbouring blocks read neighbouring pieces of the same lines.
+// of one line of the patch; neighbouring blocks read neighbouring pieces of the same lines. Patches of one pixel, which
+// are a change from planes to channels last, get a thread a pixel.
 #include <algorithm>
 
 #include "kernels/base/error.h"
@@ -42,6 +43,28 @@ __global__ void __launch_bounds__(kMostThreads) patches_kernel(const __grid_cons
     }
     store_group(args.y, (row + group) * kCount, args.y_dtype, values);
   }
+}
+
+template <typename T>
+__global__ void __launch_bounds__(kMostThreads) pixels_kernel(const __grid_constant__ PatchesArgs args) {
+  dependent_launch();
+  const int plane = args.grid.height * args.grid.width;
+  const std::int64_t pixel = thread_of_grid<kMostThreads>();
+  if (pixel >= std::int64_t{args.batch} * plane) return;
+  const auto [batch, place] = divide(pixel, plane);
+  const float* from = args.pixels + batch * args.channels * plane + place;
+  T* to = static_cast<T*>(args.y) + pixel * args.channels;
+  for (int channel = 0; channel < args.channels; ++channel, from += plane) to[channel] = from_float<T>(*from);
+}
+
+void change_to_channels_last(const PatchesArgs& args, CudaStream stream) {
+  const std::int64_t pixels = std::int64_t{args.batch} * args.grid.height * args.grid.width;
+  const auto start = [&](void (*kernel)(PatchesArgs)) {
+    launch("patches", kernel, ceil_divide(pixels, kMostThreads), kMostThreads, 0, stream, args);
+  };
+  if (args.y_dtype == DType::f32) return start(pixels_kernel<float>);
+  if (args.y_dtype == DType::f16) return start(pixels_kernel<__half>);
+  start(pixels_kernel<__nv_bfloat16>);
 }
 
 struct WindowsToGridMap {
@@ -97,6 +120,7 @@ void patches(const PatchesArgs& args, CudaStream stream) {
     fail(Error::Code::unsupported, "patches: rows of {}; f32, f16 or bf16 are wanted", name_of(args.y_dtype));
   }
   if (args.batch == 0) return;
+  if (args.patch == 1 && args.grid.windows == 1 && args.grid.prefix == 0) return change_to_channels_last(args, stream);
   const auto start = [&](void (*kernel)(PatchesLaunch), int count) {
     const int groups = args.channels * args.patch * args.patch / count;
     launch("patches", kernel, std::int64_t{args.batch} * args.grid.tokens(),

@@ -22,7 +22,8 @@ using testing::DeviceBuffer;
 using testing::random_floats;
 
 constexpr DType kDTypes[] = {DType::f32, DType::f16, DType::bf16};
-const WindowGrid kGrids[] = {{1, 1, 1, 0}, {3, 5, 1, 1}, {6, 4, 2, 1}, {6, 9, 3, 5}, {4, 4, 4, 0}, {16, 12, 4, 1}};
+const WindowGrid kGrids[] = {{1, 1, 1, 0}, {23, 31, 1, 0}, {3, 5, 1, 1},  {6, 4, 2, 1},
+                             {6, 9, 3, 5}, {4, 4, 4, 0},   {16, 12, 4, 1}};
 
 TEST_CASE("patches") {
   for (const WindowGrid& grid : kGrids) {
