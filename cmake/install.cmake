@@ -7,7 +7,7 @@ install(DIRECTORY engine/vistazo ${PROJECT_BINARY_DIR}/include/vistazo DESTINATI
 if(TARGET vistazo_cli)
   install(TARGETS vistazo_cli RUNTIME DESTINATION ${CMAKE_INSTALL_BINDIR})
 endif()
-install(DIRECTORY weights/cells DESTINATION ${CMAKE_INSTALL_DATADIR}/vistazo/weights
+install(DIRECTORY weights/cells weights/airspace DESTINATION ${CMAKE_INSTALL_DATADIR}/vistazo/weights
   FILES_MATCHING PATTERN "*.json" PATTERN "*.safetensors" PATTERN "README.md" PATTERN samples EXCLUDE)
 
 set(package_folder ${CMAKE_INSTALL_LIBDIR}/cmake/vistazo)
