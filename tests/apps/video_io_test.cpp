@@ -74,7 +74,8 @@ TEST_CASE("video: every frame comes back in order, with its picture and its time
   std::vector<std::int64_t> ticks;
   for (int i = 0; i < 70; ++i) ticks.push_back(3003 * i + (i % 3) * 700);  // no constant rate
   for (const char* name : {"a.mp4", "a.mkv", "a.mov"}) {
-    for (const auto& [width, height] : {std::pair{64, 48}, std::pair{65, 47}}) {
+    for (const std::pair<int, int>& size : {std::pair{64, 48}, std::pair{65, 47}}) {
+      const int width = size.first, height = size.second;
       CAPTURE(name);
       CAPTURE(width);
       write_video(folder.path() / name, width, height, ticks);
