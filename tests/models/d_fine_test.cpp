@@ -12,6 +12,7 @@
 #include "models/d_fine_config.h"
 #include "models/families.h"
 #include "tests/support/buffers.h"
+#include "tests/support/model_checks.h"
 #include "tests/support/stored_model.h"
 #include "tests/weights/support.h"
 
@@ -21,6 +22,7 @@
 namespace vistazo {
 namespace {
 
+using testing::check_parity;
 using testing::folders_of;
 using testing::load_model;
 using testing::StoredOutputs;
@@ -35,17 +37,6 @@ bool contains(const std::string& text, const std::string& part) {
   return text.find(part) != std::string::npos;
 }
 
-void check_parity(const std::filesystem::path& folder, double tolerance) {
-  CAPTURE(folder.filename().string());
-  const StoredOutputs stored(folder);
-  const RawOutputs outputs = stored.outputs_of(load_model(folder));
-  const double logits = testing::relative_error(outputs.logits, stored.logits());
-  const double boxes = testing::relative_error(outputs.boxes, stored.boxes());
-  MESSAGE(folder.filename().string() << ": relative error of logits " << logits << ", of boxes " << boxes);
-  CHECK(logits < tolerance);
-  CHECK(boxes < tolerance);
-}
-
 TEST_CASE("D-FINE, DEIMv2: the outputs are those of the PyTorch reference") {
   const std::vector<std::filesystem::path> folders = folders_of(kModels);
   REQUIRE(folders.size() == 8);
@@ -54,16 +45,7 @@ TEST_CASE("D-FINE, DEIMv2: the outputs are those of the PyTorch reference") {
 
 // Wider models, not kept in the repository.
 TEST_CASE("D-FINE, DEIMv2: the outputs of the larger reference set") {
-  const char* root = std::getenv("VISTAZO_GOLDEN");
-  if (!root) {
-    MESSAGE("skipped: VISTAZO_GOLDEN names no folder");
-    return;
-  }
-  for (const char* family : {"d_fine", "deimv2"}) {
-    const std::vector<std::filesystem::path> folders = folders_of(root, family);
-    REQUIRE(!folders.empty());
-    for (const std::filesystem::path& folder : folders) check_parity(folder, 1e-4);
-  }
+  testing::check_larger_models({"d_fine", "deimv2"});
 }
 
 TEST_CASE("D-FINE, DEIMv2: the model describes itself") {
@@ -83,52 +65,16 @@ TEST_CASE("D-FINE, DEIMv2: the model describes itself") {
 }
 
 TEST_CASE("D-FINE, DEIMv2: a batch of two agrees with two single images") {
-  for (const std::filesystem::path& folder : folders_of(kModels)) {
-    CAPTURE(folder.filename().string());
-    const StoredOutputs stored(folder);
-    const Detector detector = load_model(folder);
-    const RawOutputs both = stored.outputs_of(detector);
-    std::vector<float> logits, boxes;
-    for (int i = 0; i < stored.side(0); ++i) {
-      const RawOutputs single = detector.forward(stored.image(i), 1, stored.side(2), stored.side(3));
-      logits.insert(logits.end(), single.logits.begin(), single.logits.end());
-      boxes.insert(boxes.end(), single.boxes.begin(), single.boxes.end());
-    }
-    CHECK(testing::relative_error(logits, both.logits) < kF32Tolerance);
-    CHECK(testing::relative_error(boxes, both.boxes) < kF32Tolerance);
-  }
+  for (const std::filesystem::path& folder : folders_of(kModels)) testing::check_batch(folder, kF32Tolerance);
 }
 
-TEST_CASE("D-FINE, DEIMv2: the same input gives the same bits, on any number of threads") {
-  for (const std::filesystem::path& folder : folders_of(kModels)) {
-    CAPTURE(folder.filename().string());
-    const StoredOutputs stored(folder);
-    const Detector detector = load_model(folder);
-    const RawOutputs first = stored.outputs_of(detector);
-    detector.forward(stored.image(1), 1, stored.side(2), stored.side(3));
-    const RawOutputs second = stored.outputs_of(detector);
-    const RawOutputs single = stored.outputs_of(load_model(folder, Precision::f32, 1));
-    CHECK(first.logits == second.logits);
-    CHECK(first.boxes == second.boxes);
-    CHECK(first.logits == single.logits);
-    CHECK(first.boxes == single.boxes);
-  }
+TEST_CASE("D-FINE, DEIMv2: the same input gives the same bits") {
+  for (const std::filesystem::path& folder : folders_of(kModels)) testing::check_repeatable(folder);
 }
 
 TEST_CASE("D-FINE, DEIMv2: bf16 stays near f32") {
   for (const char* name : {"d_fine", "deimv2_lite", "deimv2_dinov3"}) {
-    CAPTURE(name);
-    const StoredOutputs stored(kModels / name);
-    RawOutputs outputs;
-    try {
-      outputs = stored.outputs_of(load_model(kModels / name, Precision::bf16));
-    } catch (const Error& error) {
-      if (error.code != Error::Code::unsupported) throw;
-      MESSAGE("skipped: " << error.what());
-      return;
-    }
-    // Rounding may exchange proposals of nearly equal scores; the others stay near.
-    CHECK(2 * stored.near_rows(outputs) >= outputs.batch * outputs.queries);
+    testing::check_bf16(kModels / name, 0.5);
   }
 }
 

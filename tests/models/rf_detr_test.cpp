@@ -3,7 +3,6 @@
 #include <vistazo/tensor_file.h>
 
 #include <algorithm>
-#include <cstdlib>
 #include <filesystem>
 #include <map>
 #include <span>
@@ -11,6 +10,7 @@
 #include <vector>
 
 #include "tests/support/buffers.h"
+#include "tests/support/model_checks.h"
 #include "tests/support/stored_model.h"
 #include "tests/weights/support.h"
 
@@ -19,6 +19,7 @@
 namespace vistazo {
 namespace {
 
+using testing::check_parity;
 using testing::folders_of;
 using testing::load_model;
 using testing::StoredOutputs;
@@ -28,19 +29,6 @@ const std::filesystem::path kModels = std::filesystem::path(VISTAZO_TEST_DATA) /
 // Seeds of these models are chosen so that rounding does not change which proposals are taken: f32 in any order of
 // sums stays within 1e-6 of f64 (the generator prints it), a wrong weight or shape costs 1e-2 and more.
 constexpr double kF32Tolerance = 1e-5;
-
-void check_parity(const std::filesystem::path& folder, double tolerance) {
-  CAPTURE(folder.filename().string());
-  const StoredOutputs reference(folder);
-  const RawOutputs outputs = reference.outputs_of(load_model(folder));
-  CHECK(outputs.batch == reference.side(0));
-  CHECK(std::vector<std::int64_t>{outputs.batch, outputs.queries, outputs.classes} == reference.logits_shape());
-  const double logits = testing::relative_error(outputs.logits, reference.logits());
-  const double boxes = testing::relative_error(outputs.boxes, reference.boxes());
-  MESSAGE(folder.filename().string() << ": relative error of logits " << logits << ", of boxes " << boxes);
-  CHECK(logits < tolerance);
-  CHECK(boxes < tolerance);
-}
 
 // A copy of a model whose tensors a test may change.
 class EditedModel {
@@ -75,14 +63,7 @@ TEST_CASE("RF-DETR: the outputs are those of the PyTorch reference") {
 
 // Wider models, not kept in the repository. Their seeds were not chosen: nearly equal proposals may change places.
 TEST_CASE("RF-DETR: the outputs of the larger reference set") {
-  const char* root = std::getenv("VISTAZO_GOLDEN");
-  if (!root) {
-    MESSAGE("skipped: VISTAZO_GOLDEN names no folder");
-    return;
-  }
-  const std::vector<std::filesystem::path> folders = folders_of(root, "rf_detr");
-  REQUIRE(!folders.empty());
-  for (const std::filesystem::path& folder : folders) check_parity(folder, 1e-4);
+  testing::check_larger_models({"rf_detr"});
 }
 
 TEST_CASE("RF-DETR: both dialects of tensor names are recognised") {
@@ -109,20 +90,7 @@ TEST_CASE("RF-DETR: the model describes itself") {
 }
 
 TEST_CASE("RF-DETR: a batch of two agrees with two single images") {
-  for (const std::filesystem::path& folder : folders_of(kModels)) {
-    CAPTURE(folder.filename().string());
-    const StoredOutputs reference(folder);
-    const Detector detector = load_model(folder);
-    const RawOutputs both = reference.outputs_of(detector);
-    std::vector<float> logits, boxes;
-    for (int i = 0; i < reference.side(0); ++i) {
-      const RawOutputs single = detector.forward(reference.image(i), 1, reference.side(2), reference.side(3));
-      logits.insert(logits.end(), single.logits.begin(), single.logits.end());
-      boxes.insert(boxes.end(), single.boxes.begin(), single.boxes.end());
-    }
-    CHECK(testing::relative_error(logits, both.logits) < kF32Tolerance);
-    CHECK(testing::relative_error(boxes, both.boxes) < kF32Tolerance);
-  }
+  for (const std::filesystem::path& folder : folders_of(kModels)) testing::check_batch(folder, kF32Tolerance);
 }
 
 TEST_CASE("RF-DETR: the same input gives the same bits, whatever ran in between") {
@@ -154,19 +122,7 @@ TEST_CASE("RF-DETR: the number of threads changes rounding at most") {
 // Two proposals of nearly equal score may change places, which changes both queries' rows, so one row in five may be
 // off: a broken path leaves none.
 TEST_CASE("RF-DETR: bf16 stays near f32") {
-  for (const std::filesystem::path& folder : folders_of(kModels)) {
-    CAPTURE(folder.filename().string());
-    const StoredOutputs reference(folder);
-    RawOutputs outputs;
-    try {
-      outputs = reference.outputs_of(load_model(folder, Precision::bf16));
-    } catch (const Error& error) {
-      if (error.code != Error::Code::unsupported) throw;
-      MESSAGE("skipped: " << error.what());
-      return;
-    }
-    CHECK(5 * reference.near_rows(outputs) >= 4 * outputs.batch * outputs.queries);
-  }
+  for (const std::filesystem::path& folder : folders_of(kModels)) testing::check_bf16(folder, 0.8);
 }
 
 TEST_CASE("RF-DETR: inputs of a wrong size are refused, the multiple is named") {

@@ -2,7 +2,6 @@
 #include <vistazo/detector.h>
 
 #include <algorithm>
-#include <cstdlib>
 #include <filesystem>
 #include <fstream>
 #include <iterator>
@@ -14,6 +13,7 @@
 #include "models/families.h"
 #include "models/rt_detr_config.h"
 #include "tests/support/buffers.h"
+#include "tests/support/model_checks.h"
 #include "tests/support/stored_model.h"
 #include "tests/weights/support.h"
 #include "weights/checkpoint.h"
@@ -23,6 +23,7 @@
 namespace vistazo {
 namespace {
 
+using testing::check_parity;
 using testing::folders_of;
 using testing::load_model;
 using testing::StoredOutputs;
@@ -33,17 +34,6 @@ const std::filesystem::path kModels = std::filesystem::path(VISTAZO_TEST_DATA) /
 // norms are folded before rounding, add as much again; a wrong weight or shape costs 1e-2 and more.
 constexpr double kF32Tolerance = 1e-5;
 
-void check_parity(const std::filesystem::path& folder, double tolerance) {
-  CAPTURE(folder.filename().string());
-  const StoredOutputs stored(folder);
-  const RawOutputs outputs = stored.outputs_of(load_model(folder));
-  const double logits = testing::relative_error(outputs.logits, stored.logits());
-  const double boxes = testing::relative_error(outputs.boxes, stored.boxes());
-  MESSAGE(folder.filename().string() << ": relative error of logits " << logits << ", of boxes " << boxes);
-  CHECK(logits < tolerance);
-  CHECK(boxes < tolerance);
-}
-
 TEST_CASE("RT-DETR: the outputs are those of the PyTorch reference") {
   const std::vector<std::filesystem::path> folders = folders_of(kModels);
   REQUIRE(folders.size() == 5);
@@ -52,14 +42,7 @@ TEST_CASE("RT-DETR: the outputs are those of the PyTorch reference") {
 
 // Wider models, not kept in the repository.
 TEST_CASE("RT-DETR: the outputs of the larger reference set") {
-  const char* root = std::getenv("VISTAZO_GOLDEN");
-  if (!root) {
-    MESSAGE("skipped: VISTAZO_GOLDEN names no folder");
-    return;
-  }
-  const std::vector<std::filesystem::path> folders = folders_of(root, "rt_detr");
-  REQUIRE(!folders.empty());
-  for (const std::filesystem::path& folder : folders) check_parity(folder, 1e-4);
+  testing::check_larger_models({"rt_detr"});
 }
 
 TEST_CASE("RT-DETR: the model describes itself") {
@@ -79,53 +62,18 @@ TEST_CASE("RT-DETR: the model describes itself") {
 }
 
 TEST_CASE("RT-DETR: a batch of two agrees with two single images") {
-  for (const std::filesystem::path& folder : folders_of(kModels)) {
-    CAPTURE(folder.filename().string());
-    const StoredOutputs stored(folder);
-    const Detector detector = load_model(folder);
-    const RawOutputs both = stored.outputs_of(detector);
-    std::vector<float> logits, boxes;
-    for (int i = 0; i < stored.side(0); ++i) {
-      const RawOutputs single = detector.forward(stored.image(i), 1, stored.side(2), stored.side(3));
-      logits.insert(logits.end(), single.logits.begin(), single.logits.end());
-      boxes.insert(boxes.end(), single.boxes.begin(), single.boxes.end());
-    }
-    CHECK(testing::relative_error(logits, both.logits) < kF32Tolerance);
-    CHECK(testing::relative_error(boxes, both.boxes) < kF32Tolerance);
-  }
+  for (const std::filesystem::path& folder : folders_of(kModels)) testing::check_batch(folder, kF32Tolerance);
 }
 
-TEST_CASE("RT-DETR: the same input gives the same bits, whatever ran in between and on any number of threads") {
-  for (const std::filesystem::path& folder : folders_of(kModels)) {
-    CAPTURE(folder.filename().string());
-    const StoredOutputs stored(folder);
-    const Detector detector = load_model(folder);
-    const RawOutputs first = stored.outputs_of(detector);
-    detector.forward(stored.image(1), 1, stored.side(2), stored.side(3));
-    const RawOutputs second = stored.outputs_of(detector);
-    const RawOutputs single = stored.outputs_of(load_model(folder, Precision::f32, 1));
-    CHECK(first.logits == second.logits);
-    CHECK(first.boxes == second.boxes);
-    CHECK(first.logits == single.logits);
-    CHECK(first.boxes == single.boxes);
-  }
+TEST_CASE("RT-DETR: the same input gives the same bits") {
+  for (const std::filesystem::path& folder : folders_of(kModels)) testing::check_repeatable(folder);
 }
 
 // As for RF-DETR. The discrete model is left out, since a
 // sample that rounding moves to another cell changes its query altogether.
 TEST_CASE("RT-DETR: bf16 stays near f32") {
   for (const char* name : {"r18_original", "r50", "hgnet_affine", "v2_hgnet_original"}) {
-    CAPTURE(name);
-    const StoredOutputs stored(kModels / name);
-    RawOutputs outputs;
-    try {
-      outputs = stored.outputs_of(load_model(kModels / name, Precision::bf16));
-    } catch (const Error& error) {
-      if (error.code != Error::Code::unsupported) throw;
-      MESSAGE("skipped: " << error.what());
-      return;
-    }
-    CHECK(5 * stored.near_rows(outputs) >= 4 * outputs.batch * outputs.queries);
+    testing::check_bf16(kModels / name, 0.8);
   }
 }
 
