@@ -12,13 +12,12 @@
 #include <cstdint>
 
 #include "kernels/cuda/direct_convolution.h"
+#include "kernels/cuda/dynamic_shared.cuh"
 #include "kernels/cuda/gemm/epilogue.cuh"
 #include "kernels/cuda/launch.cuh"
 
 namespace vistazo::cuda {
 namespace {
-
-extern __shared__ float4 shared_memory_of_floats[];
 
 constexpr int kThreads = 128;
 constexpr int kDepthwisePixels = 4;
@@ -103,7 +102,7 @@ __global__ void __launch_bounds__(kThreads) depthwise_kernel(const __grid_consta
 template <typename T, typename Y>
 __global__ void __launch_bounds__(kThreads, 4) stem_kernel(const __grid_constant__ DirectLaunch launch) {
   const Gemm& gemm = launch.gemm;
-  float* const weights = reinterpret_cast<float*>(shared_memory_of_floats);  // (depth, kStemColumns)
+  float* const weights = reinterpret_cast<float*>(dynamic_shared());  // (depth, kStemColumns)
   // All threads of a block have the same channels: a whole number of blocks has each group of channels.
   const int channel_group = static_cast<int>(blockIdx.x) % launch.channel_groups;
   const std::int64_t group =

@@ -11,6 +11,7 @@
 #include "kernels/cuda/attention/load_rows.cuh"
 #include "kernels/cuda/attention/softmax.cuh"
 #include "kernels/cuda/attention/tiles.h"
+#include "kernels/cuda/dynamic_shared.cuh"
 #include "kernels/cuda/launch.cuh"
 #include "kernels/cuda/ptx/cp_async.cuh"
 
@@ -102,8 +103,7 @@ __device__ void multiply_values(float (&out)[kRows][kDim / kLanes], const float 
 template <int kDim>
 __global__ void __launch_bounds__(kThreads) attention_f32_kernel(const __grid_constant__ AttentionLaunch launch) {
   dependent_launch();
-  extern __shared__ uint4 shared_memory[];
-  float* const shared_queries = reinterpret_cast<float*>(shared_memory);
+  float* const shared_queries = reinterpret_cast<float*>(dynamic_shared());
   float* const shared_keys = shared_queries + kTileQueries * kStride<kDim>;
   float* const shared_values = shared_keys + kTileKeys * kStride<kDim>;
   float* const shared_weights = shared_values + kTileKeys * kStride<kDim>;

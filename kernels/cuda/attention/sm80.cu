@@ -21,6 +21,7 @@
 #include "kernels/cuda/attention/softmax.cuh"
 #include "kernels/cuda/attention/tiles.h"
 #include "kernels/cuda/convert.cuh"
+#include "kernels/cuda/dynamic_shared.cuh"
 #include "kernels/cuda/launch.cuh"
 #include "kernels/cuda/ptx/cp_async.cuh"
 #include "kernels/cuda/ptx/ex2.cuh"
@@ -139,9 +140,8 @@ __device__ void store_rows(T* rows, const AttentionLaunch& launch, int first_row
 template <typename T, int kDim>
 __global__ void __launch_bounds__(kThreads) attention_sm80_kernel(const __grid_constant__ AttentionLaunch launch) {
   dependent_launch();
-  extern __shared__ uint4 shared_memory[];
   // K of stage 0 and 1, then V of stage 0 and 1.
-  T* const shared_keys = reinterpret_cast<T*>(shared_memory);
+  T* const shared_keys = reinterpret_cast<T*>(dynamic_shared());
   T* const shared_values = shared_keys + 2 * kTileElements<T, kDim>;
   const AttentionArgs& args = launch.args;
   const int warp = static_cast<int>(threadIdx.x) / 32, lane = static_cast<int>(threadIdx.x) % 32;

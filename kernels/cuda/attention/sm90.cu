@@ -32,6 +32,7 @@
 #include "kernels/cuda/attention/sm90_softmax.cuh"
 #include "kernels/cuda/attention/tensor_maps.h"
 #include "kernels/cuda/attention/tiles.h"
+#include "kernels/cuda/dynamic_shared.cuh"
 #include "kernels/cuda/launch.cuh"
 #include "kernels/cuda/ptx/cluster.cuh"
 #include "kernels/cuda/ptx/cp_async_bulk_tensor.cuh"
@@ -341,9 +342,9 @@ __device__ void initialize(Barriers<C>& barriers, int ranks) {
 
 template <typename C>
 __global__ void __launch_bounds__(C::kThreads, C::kBlocks) attention_sm90_kernel(const __grid_constant__ Sm90Launch x) {
-  extern __shared__ unsigned char shared_memory[];
-  const std::uint32_t misaligned = ptx::shared_address(shared_memory) & 1023;
-  unsigned char* const shared = shared_memory + (misaligned == 0 ? 0 : 1024 - misaligned);
+  unsigned char* const all_shared = dynamic_shared();
+  const std::uint32_t misaligned = ptx::shared_address(all_shared) & 1023;
+  unsigned char* const shared = all_shared + (misaligned == 0 ? 0 : 1024 - misaligned);
   float* const partials = reinterpret_cast<float*>(shared + C::kPartialAt);
   const int ranks = ptx::cluster_blocks();
   auto& barriers =

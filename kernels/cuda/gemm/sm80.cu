@@ -8,6 +8,7 @@
 
 #include <cstdint>
 
+#include "kernels/cuda/dynamic_shared.cuh"
 #include "kernels/cuda/gemm/epilogue.cuh"
 #include "kernels/cuda/gemm/gemm.h"
 #include "kernels/cuda/launch.cuh"
@@ -17,8 +18,6 @@
 
 namespace vistazo::cuda {
 namespace {
-
-extern __shared__ uint4 shared_memory[];
 
 constexpr int kThreads = 128;
 constexpr int kStep = 64;                      // along k: 128 bytes of a row
@@ -169,7 +168,7 @@ __global__ void __launch_bounds__(kThreads) gemm_sm80_kernel(const __grid_consta
   const int first_column = tile / launch.row_tiles % launch.column_tiles * kColumns;
   const int group = tile / launch.row_tiles / launch.column_tiles;
 
-  const auto stage = [&](int i) { return shared_memory + i * Tile::kStageChunks; };
+  const auto stage = [&](int i) { return reinterpret_cast<uint4*>(dynamic_shared()) + i * Tile::kStageChunks; };
   RowOrigin* const origins = reinterpret_cast<RowOrigin*>(stage(kStages));
   for (int i = thread; i < kRows; i += kThreads) origins[i] = origin_of(gemm, first_row + i);
   __syncthreads();

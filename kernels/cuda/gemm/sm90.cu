@@ -11,6 +11,7 @@
 #include <cstdint>
 #include <iterator>
 
+#include "kernels/cuda/dynamic_shared.cuh"
 #include "kernels/cuda/gemm/epilogue.cuh"
 #include "kernels/cuda/gemm/gemm.h"
 #include "kernels/cuda/launch.cuh"
@@ -24,8 +25,6 @@
 
 namespace vistazo::cuda {
 namespace {
-
-extern __shared__ uint4 shared_memory[];
 
 constexpr int kWarpgroup = 128;
 constexpr int kWarpRows = 16;     // of a warpgroup's 64
@@ -88,7 +87,7 @@ struct Pipeline {
   float* bias;
 
   __device__ Pipeline() {
-    auto* const bytes = reinterpret_cast<unsigned char*>(shared_memory);
+    unsigned char* const bytes = dynamic_shared();
     stages = bytes + (kAlignment - ptx::shared_address(bytes) % kAlignment) % kAlignment;
     full = reinterpret_cast<ptx::Barrier*>(stages + Tile::kStages * Tile::kStageBytes);
     empty = full + Tile::kStages;
