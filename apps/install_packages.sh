@@ -12,6 +12,7 @@ build=(cmake ninja-build g++ pkg-config
 test=(doctest-dev libbenchmark-dev python3 ffmpeg
   python3-gi gir1.2-gst-rtsp-server-1.0 gstreamer1.0-plugins-good  # an RTSP server for the tests of streams
   g++-aarch64-linux-gnu                            # the kernels compile for NEON too
+  libboost-context-dev                             # fibers that are the threads of CUDA kernels, without a GPU
   clang libclang-rt-14-dev libomp-dev)             # sanitizers and fuzzers; OpenMP under clang
 
 case "${1:-}" in
