@@ -99,8 +99,8 @@ cudaError_t cudaLaunchKernelEx(const cudaLaunchConfig_t* config, void (*kernel)(
   for (unsigned i = 0; i < config->numAttrs; ++i) {
     if (config->attrs[i].id == cudaLaunchAttributeClusterDimension) cluster = config->attrs[i].val.clusterDim.x;
   }
-  vistazo::emulation::run_grid({config->gridDim.x, config->blockDim.x, cluster, config->dynamicSmemBytes},
-                               [&] { kernel(parameters); });
+  const vistazo::emulation::Grid grid{config->gridDim.x, config->blockDim.x, cluster, config->dynamicSmemBytes};
+  vistazo::emulation::run_on(config->stream, [=] { vistazo::emulation::run_grid(grid, [&] { kernel(parameters); }); });
   return cudaSuccess;
 }
 

@@ -17,17 +17,17 @@ void mma_m16n8k16(float (&d)[4], const std::uint32_t (&a)[4], std::uint32_t b0, 
   emulation::collective(~0u, &mine, [](emulation::Lanes lanes) {
     const auto of = [&](int lane) -> Mine& { return *static_cast<Mine*>(lanes[static_cast<std::size_t>(lane)]); };
     const auto half_of = [](std::uint32_t pair, int i) { return kToFloat(static_cast<std::uint16_t>(pair >> 16 * i)); };
-    float a[16][16], b[16][8];
+    float left[16][16], right[16][8];
     for (int k = 0; k < 16; ++k) {
       for (int row = 0; row < 16; ++row) {
-        a[row][k] = half_of(of(row % 8 * 4 + k % 8 / 2).a[row / 8 + k / 8 * 2], k % 2);
+        left[row][k] = half_of(of(row % 8 * 4 + k % 8 / 2).a[row / 8 + k / 8 * 2], k % 2);
       }
-      for (int n = 0; n < 8; ++n) b[k][n] = half_of(of(n * 4 + k % 8 / 2).b[k / 8], k % 2);
+      for (int n = 0; n < 8; ++n) right[k][n] = half_of(of(n * 4 + k % 8 / 2).b[k / 8], k % 2);
     }
     for (int row = 0; row < 16; ++row) {
       for (int n = 0; n < 8; ++n) {
         float& sum = of(row % 8 * 4 + n / 2).d[row / 8 * 2 + n % 2];
-        for (int k = 0; k < 16; ++k) sum += a[row][k] * b[k][n];
+        for (int k = 0; k < 16; ++k) sum += left[row][k] * right[k][n];
       }
     }
   });
