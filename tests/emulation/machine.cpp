@@ -355,7 +355,13 @@ void run_grid(const Grid& grid, const std::function<void()>& kernel) {
     std::abort();
   }
   const unsigned clusters = grid.blocks / grid.cluster;
-  const unsigned teams = std::min(std::max(1u, std::thread::hardware_concurrency()), clusters);
+  constexpr unsigned kThreadsWorthATeam = 4096;
+  const unsigned teams = std::clamp(clusters * grid.cluster * grid.threads / kThreadsWorthATeam, 1u,
+                                    std::min(std::max(1u, std::thread::hardware_concurrency()), clusters));
+  if (teams * grid.cluster == 1) {
+    Cluster cluster(1);
+    return run_rank(grid, cluster, 0, 0, 1, kernel);
+  }
   std::deque<Cluster> shared;
   std::vector<std::thread> threads;
   for (unsigned team = 0; team < teams; ++team) {
