@@ -22,6 +22,7 @@ class Strength:
     turn     mirror up-down and transpose too, not just left-right (no up or down in the pictures)
     colour   jitter brightness, contrast, saturation, channels; sometimes grey, inverted or noisy
     splice   chance that an image gets a side of its neighbour in the batch
+    background  chance that the window lies anywhere instead of about an object: it may show none
     """
 
     zoom: tuple[float, float]
@@ -29,6 +30,7 @@ class Strength:
     turn: bool
     colour: bool
     splice: float
+    background: float
 
 
 def augment(images, boxes, valid, strength):
@@ -46,9 +48,12 @@ def uniform(low, high, *shape, device):
 
 
 def random_view(images, boxes, valid, strength):
-    """See each image through a random window around one of its objects, mirrored and transposed at random."""
+    """See each image through a random window, mostly around one of its objects, mirrored and transposed at random."""
     batch, device = len(images), images.device
     centre_x, centre_y = random_object_centres(boxes, valid)
+    anywhere = torch.rand(batch, device=device) < strength.background
+    centre_x = torch.where(anywhere, torch.rand(batch, device=device), centre_x)
+    centre_y = torch.where(anywhere, torch.rand(batch, device=device), centre_y)
 
     # The window: its size and its top left corner, as fractions of the image. What lies outside the image is black:
     # mirrored content would show objects that have no box.

@@ -5,6 +5,7 @@ import json
 from pathlib import Path
 
 import torch
+import torch.nn.functional as F
 from safetensors.torch import load_file, save_file
 from transformers import RfDetrConfig, RfDetrForObjectDetection, RfDetrImageProcessor
 
@@ -119,7 +120,8 @@ def save_folder(model, folder):
 def start_from(model, folder):
     """Copy the weights that `save_folder` wrote into `model`; every query group starts from the saved one.
 
-    The later groups' queries are moved a little, or all groups would learn the same.
+    The later groups' queries are moved a little, or all groups would learn the same. Position embeddings are resized
+    where the model's input has another size.
     """
     stored = load_file(Path(folder) / "model.safetensors")
     queries = model.config.num_queries
@@ -129,8 +131,20 @@ def start_from(model, folder):
             for start in range(0, len(value), queries):
                 noise = 0.0 if start == 0 else 0.02 * torch.randn_like(source)
                 value[start : start + queries] = source + noise
+        elif name.endswith("position_embeddings"):
+            value.copy_(resized_positions(source, value.shape[1]))
         else:
             value.copy_(source)
+
+
+def resized_positions(positions, count):
+    """(1, 1 + side^2, C), the class token's first, with `count` positions in all."""
+    side, new_side = (round((n - 1) ** 0.5) for n in (positions.shape[1], count))
+    if side == new_side:
+        return positions
+    grid = positions[:, 1:].unflatten(1, (side, side)).permute(0, 3, 1, 2)
+    grid = F.interpolate(grid, (new_side, new_side), mode="bicubic", align_corners=False, antialias=new_side < side)
+    return torch.cat([positions[:, :1], grid.permute(0, 2, 3, 1).flatten(1, 2)], dim=1)
 
 
 def first_group_name(name):

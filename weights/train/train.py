@@ -18,7 +18,6 @@ from losses import detection_losses
 from model import MovingAverage, build_model, save_folder, start_from, training_outputs
 
 WARM_UP_SECONDS = 15
-GENTLE_FROM = 0.9  # of the training: from here on, images are shown nearly as they are
 STEPS_BETWEEN_LINES = 200
 
 
@@ -30,7 +29,8 @@ def parse_options():
 
     group = parser.add_argument_group("training").add_argument
     group("--minutes", type=float, default=6, help="training time, without loading, compiling and evaluating")
-    group("--weights", metavar="FOLDER", help="start from a trained model of the same sizes; random weights otherwise")
+    group("--weights", metavar="FOLDER", help="start from a trained model of the same architecture, at any --size; "
+          "random weights otherwise")
     group("--batch", type=int, default=96, help="images a step")
     group("--lr", type=float, default=6e-4, help="peak learning rate of AdamW; a cosine takes it down to 1 %%")
     group("--weight-decay", type=float, default=0.05, help="of matrices; not of biases, norms, embeddings, heads")
@@ -47,6 +47,9 @@ def parse_options():
     group("--zoom", type=float, nargs=2, default=(0.8, 2.2), metavar=("LOW", "HIGH"), help="range of magnification")
     group("--turn", action="store_true", help="also mirror up-down and transpose (pictures without up and down)")
     group("--splice", type=float, default=0.0, help="chance that part of an image is replaced by another image's")
+    group("--background", type=float, default=0.0, help="chance that an image is seen anywhere, objects or not")
+    group("--gentle", type=float, default=0.1, help="part of the training, its last, that shows images nearly as they "
+          "are")
 
     group = parser.add_argument_group("architecture").add_argument
     group("--size", type=int, default=512, help="side of the square input, a multiple of 16 times --windows")
@@ -97,8 +100,10 @@ class Trainer:
         self.val = load_split(options.data, "val", options.size, options.device, options.limit)
         self.boxes, self.valid = pad_targets(self.train.targets, options.max_objects, options.device)
         self.batches = shuffled_batches(len(self.train), options.batch)
-        self.strong = Strength(tuple(options.zoom), 0.25, options.turn, colour=True, splice=options.splice)
-        self.gentle = Strength((1.0, 1.3), 0.05, options.turn, colour=False, splice=0.0)
+        self.strong = Strength(
+            tuple(options.zoom), 0.25, options.turn, colour=True, splice=options.splice, background=options.background
+        )
+        self.gentle = Strength((1.0, 1.3), 0.05, options.turn, colour=False, splice=0.0, background=0.0)
 
         self.model = build_model(options, self.train.names).to(options.device).train()
         if options.weights:
@@ -144,7 +149,7 @@ class Trainer:
         started, paused, steps = time.monotonic(), 0.0, 0
         while (seconds := time.monotonic() - started - paused) < total:
             progress = seconds / total
-            strength = self.strong if progress < GENTLE_FROM else self.gentle
+            strength = self.strong if progress < 1 - self.options.gentle else self.gentle
             losses = self.step(learning_rate(self.options.lr, seconds, progress), strength)
             steps += 1
             if steps % STEPS_BETWEEN_LINES == 0:
