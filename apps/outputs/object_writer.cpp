@@ -13,12 +13,17 @@ std::string class_name(int class_id, std::span<const std::string> class_names) {
 }
 
 std::string UniqueNames::next(const std::string& name) {
-  const auto is_new = [&](std::string text) {
+  const auto key = [](std::string text) {
     std::ranges::transform(text, text.begin(), [](unsigned char c) { return static_cast<char>(std::tolower(c)); });
-    return taken_.insert(text).second;
+    return text;
   };
+  const auto [known, is_new] = taken_.try_emplace(key(name), 1);
   std::string result = name;
-  for (int i = 2; !is_new(result); ++i) result = fmt::format("{}_{}", name, i);
+  if (is_new) return result;
+  int& number = known->second;
+  do {
+    result = fmt::format("{}_{}", name, ++number);
+  } while (!taken_.try_emplace(key(result), 1).second);
   return result;
 }
 

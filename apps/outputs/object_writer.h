@@ -5,8 +5,8 @@
 #include <cstdint>
 #include <filesystem>
 #include <functional>
+#include <map>
 #include <memory>
-#include <set>
 #include <span>
 #include <string>
 #include <vector>
@@ -69,7 +69,7 @@ class UniqueNames {
   std::string next(const std::string& name);
 
  private:
-  std::set<std::string> taken_;  // in lower case
+  std::map<std::string, int> taken_;  // in lower case, with the last number that was added to it
 };
 
 }  // namespace vistazo::apps
