@@ -10,6 +10,7 @@ build=(cmake ninja-build g++ pkg-config
   libavformat-dev libavdevice-dev libswscale-dev   # its videos, cameras and streams
   libtiff-dev libopenslide-dev)                    # scans that are read part by part
 test=(doctest-dev libbenchmark-dev python3 ffmpeg
+  libjpeg-dev                                      # slides that tests write
   python3-gi gir1.2-gst-rtsp-server-1.0 gstreamer1.0-plugins-good  # an RTSP server for the tests of streams
   g++-aarch64-linux-gnu                            # the kernels compile for NEON too
   libboost-context-dev                             # fibers that are the threads of CUDA kernels, without a GPU
