@@ -10,9 +10,10 @@ namespace vistazo::cuda {
 // Which kernel runs a product. Tests and benches force one; it must suit the device and the operands.
 enum class GemmPath : std::uint8_t {
   automatic,
-  simt,  // any dtype, alignment and device; f32 always takes it, so that no product is rounded to TF32
-  sm80,  // f16, bf16: mma.sync
-  sm90,  // f16, bf16 on compute capability 9.0: wgmma
+  simt,     // any dtype, alignment and device; f32 always takes it, so that no product is rounded to TF32
+  sm80,     // f16, bf16: mma.sync
+  sm90,     // f16, bf16 on compute capability 9.0: wgmma
+  shallow,  // convolutions of 3 x 3 over few channels, f16, bf16
 };
 
 // What products and convolutions on a stream need beside their operands. The caller's: several streams share packed
@@ -22,10 +23,11 @@ struct MatmulContext {
   void* workspace = nullptr;        // kMatmulWorkspaceBytes of device memory at a multiple of 256, free between runs
   std::size_t workspace_bytes = 0;  // may be 0
   GemmPath path = GemmPath::automatic;
-  int tile = -1;  // sm90: forces one of its kSm90Tiles tile shapes, for tests and benches
+  int tile = -1;  // forces one of sm90's kSm90Tiles tile shapes or shallow's kShallowVariants, for tests and benches
 };
 
 inline constexpr int kSm90Tiles = 10;
+inline constexpr int kShallowVariants = 4;  // kernels/cuda/shallow/shallow.h
 
 // No kernel needs any yet: sums that several blocks share meet in the shared memory of a cluster.
 inline constexpr std::size_t kMatmulWorkspaceBytes = 256;

@@ -131,6 +131,63 @@ TEST_CASE("convolution: every tile shape of sm90") {
   });
 }
 
+TEST_CASE("convolution: shallow, sizes and channels") {
+  testing::for_each_shallow_variant([](const testing::GemmContext& context, DType dtype) {
+    for (const int channels : {8, 16, 24, 32, 48, 64}) {
+      for (const int stride : {1, 2}) {
+        check({{channels, 64, 3, 3, stride, 1}, 1, 9, 17, dtype, dtype, Activation::relu}, context);
+        check({{channels, 32, 3, 3, stride, 1}, 2, 1, 1, dtype, dtype}, context);
+      }
+    }
+    for (const int width : {1, 17, 63, 65}) {
+      check({{16, 24, 3, 3, 1, 1}, 2, 3, width, dtype, dtype}, context);
+      check({{32, 64, 3, 3, 2, 1}, 3, 5, width, dtype, dtype}, context);
+      check({{64, 40, 3, 3, 1, 1}, 1, width, 3, dtype, dtype}, context);
+    }
+    check({{64, 64, 3, 3, 1, 1}, 3, 67, 33, dtype, dtype}, context);  // several tiles for each group of warps
+    check({{32, 32, 3, 3, 2, 1}, 3, 67, 97, dtype, dtype}, context);
+    check({{8, 7, 3, 3, 1, 0}, 1, 5, 18, dtype, dtype}, context);
+    check({{16, 33, 3, 3, 1, 2, 1, 1}, 2, 9, 8, dtype, dtype}, context);
+    check({{24, 136, 3, 3, 2, 0, 1, 1}, 2, 9, 18, dtype, dtype}, context);  // several blocks for a pixel
+  });
+}
+
+TEST_CASE("convolution: shallow, what follows the sums and slices of channels") {
+  testing::for_each_shallow_variant([](const testing::GemmContext& context, DType dtype) {
+    for (const DType y_dtype : {DType::f32, dtype}) {
+      for (const auto activation : {Activation::none, Activation::relu, Activation::silu, Activation::gelu}) {
+        check({{24, 64, 3, 3, 1, 1}, 1, 9, 13, dtype, y_dtype, activation, false, 8, 16, true, 1.5f, -0.25f}, context);
+        check({{32, 40, 3, 3, 2, 1}, 1, 9, 33, dtype, y_dtype, activation, true, 16, 3, true, 0.5f, 1}, context);
+      }
+      check({{48, 32, 3, 3, 1, 1}, 1, 9, 13, dtype, y_dtype, Activation::silu, true, 8, 0, false, 2, 1}, context);
+      check({{64, 21, 3, 3, 1, 1}, 2, 9, 13, dtype, y_dtype, Activation::none, true, 0, 8, true}, context);
+    }
+  });
+}
+
+TEST_CASE("convolution: shallow, what it cannot do") {
+  const std::vector<float> weight(64 * 72 * 9, 1.0f);
+  const DeviceBuffer x(72 * 9, DType::f16), y(64 * 9, DType::f16);
+  const auto run = [&](const ConvolutionShape& shape, int x_gap) {
+    const PackedConvolution convolution(weight.data(), nullptr, shape, DType::f16);
+    const ConvolutionArgs args{.x = x.data(),
+                               .y = y.data(),
+                               .batch = 1,
+                               .height = 3,
+                               .width = 3,
+                               .y_dtype = DType::f16,
+                               .activation = Activation::none,
+                               .x_pixel_stride = shape.in_channels + x_gap};
+    convolution.run(args, {.path = cuda::GemmPath::shallow});
+  };
+  CHECK_THROWS_AS(run({72, 64, 3, 3, 1, 1}, 0), Error);
+  CHECK_THROWS_AS(run({12, 64, 3, 3, 1, 1}, 0), Error);
+  CHECK_THROWS_AS(run({16, 64, 3, 3, 1, 1}, 1), Error);
+  CHECK_THROWS_AS(run({16, 64, 3, 3, 1, 1, 2}, 0), Error);
+  CHECK_THROWS_AS(run({16, 64, 3, 3, 3, 1}, 0), Error);
+  CHECK_THROWS_AS(run({16, 64, 1, 3, 1, 1}, 0), Error);
+}
+
 TEST_CASE("convolution: groups") {
   testing::for_each_gemm_path([](const testing::GemmContext& context, DType dtype) {
     check({{32, 48, 3, 3, 1, 1, 2}, 2, 9, 7, dtype, dtype, Activation::silu}, context);

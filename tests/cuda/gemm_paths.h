@@ -30,18 +30,31 @@ void for_each_gemm_path(Body&& body) {
   body(context, DType::bf16);
 }
 
-// The same for every tile shape of sm90, where the device has it.
-template <typename Body>
-void for_each_sm90_tile(Body&& body) {
+inline bool has_wgmma() {
   int major = 0, minor = 0;
   check_cuda(cudaDeviceGetAttribute(&major, cudaDevAttrComputeCapabilityMajor, 0), "cudaDeviceGetAttribute");
   check_cuda(cudaDeviceGetAttribute(&minor, cudaDevAttrComputeCapabilityMinor, 0), "cudaDeviceGetAttribute");
-  if (major != 9 || minor != 0) {
-    MESSAGE("not tested: this device has no wgmma");
-    return;
-  }
+  if (major == 9 && minor == 0) return true;
+  MESSAGE("not tested: this device has no wgmma");
+  return false;
+}
+
+// The same for every tile shape of sm90, where the device has it.
+template <typename Body>
+void for_each_sm90_tile(Body&& body) {
+  if (!has_wgmma()) return;
   GemmContext context{.path = cuda::GemmPath::sm90};
   for (context.tile = 0; context.tile < cuda::kSm90Tiles; ++context.tile) {
+    body(context, context.tile % 2 == 0 ? DType::bf16 : DType::f16);
+  }
+}
+
+// The same for the kernel of shallow convolutions: in all variants that the device has, and as it chooses itself.
+template <typename Body>
+void for_each_shallow_variant(Body&& body) {
+  GemmContext context{.path = cuda::GemmPath::shallow};
+  const int variants = has_wgmma() ? cuda::kShallowVariants : 2;
+  for (context.tile = -1; context.tile < variants; ++context.tile) {
     body(context, context.tile % 2 == 0 ? DType::bf16 : DType::f16);
   }
 }

@@ -288,7 +288,7 @@ void multiply(const std::array<Product, 32>& lanes) {
   float a[kRows][kInner];
   static thread_local float b[kInner][kMostColumns], d[kRows][kMostColumns];
   for (const Product& lane : lanes) {
-    if (lane.b != first.b || lane.columns != columns || (!lane.is_transposed && lane.a != first.a)) {
+    if (lane.b != first.b || lane.columns != columns || (!lane.has_registers && lane.a != first.a)) {
       fail("lanes of a warp multiply different operands");
     }
   }
@@ -303,9 +303,9 @@ void multiply(const std::array<Product, 32>& lanes) {
   }
   for (int row = 0; row < kRows; ++row) {
     for (int k = 0; k < kInner; ++k) {
-      if (first.is_transposed) {
+      if (first.has_registers) {
         const Product& lane = lanes[static_cast<std::size_t>(row % 8 * 4 + k % 8 / 2)];
-        const std::uint32_t pair = lane.a_registers[row / 8 + k / 8 * 2];
+        const std::uint32_t pair = *lane.a_registers[row / 8 + k / 8 * 2];
         a[row][k] = first.to_float(static_cast<std::uint16_t>(pair >> k % 2 * 16));
       } else {
         const int bytes = row_bytes_of(first.a);

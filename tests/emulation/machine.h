@@ -67,10 +67,10 @@ void finish_copies(int groups_left);
 // when the lanes of the warp wait for its group.
 struct Product {
   float* d;
-  std::uint64_t a, b;            // descriptors
-  std::uint32_t a_registers[4];  // a instead, if b is transposed
+  std::uint64_t a, b;                   // descriptors
+  const std::uint32_t* a_registers[4];  // of the lane, instead of a; read when the product is computed
   int columns;
-  bool is_added, is_transposed;
+  bool is_added, has_registers, is_transposed;  // the latter: b
   float (*to_float)(std::uint16_t);
 };
 void add_product(const Product& product);

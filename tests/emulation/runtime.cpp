@@ -127,7 +127,8 @@ cudaError_t cudaDeviceGetAttribute(int* value, cudaDeviceAttr attribute, int) {
   constexpr int kMultiprocessors = 6;  // few, so that blocks have several items each even where a test is small
   *value = attribute == cudaDevAttrComputeCapabilityMajor   ? 9
            : attribute == cudaDevAttrComputeCapabilityMinor ? 0
-                                                            : kMultiprocessors;
+           : attribute == cudaDevAttrMultiProcessorCount    ? kMultiprocessors
+                                                            : 227 << 10;
   return cudaSuccess;
 }
 cudaError_t cudaDeviceSynchronize() {

@@ -4,12 +4,10 @@
 #include "kernels/base/check_cuda.h"
 #include "kernels/base/error.h"
 #include "kernels/cuda/gemm/gemm.h"
+#include "kernels/cuda/shallow/shallow.h"
 
 namespace vistazo::cuda {
 
-namespace {
-
-// Code for 9.0a runs on no other device.
 bool is_sm90() {
   thread_local int known_device = -1, capability = 0;
   int device = 0;
@@ -24,8 +22,13 @@ bool is_sm90() {
   return capability == 90;
 }
 
+namespace {
+
+constexpr bool kChoosesShallow = false;  // it has not run on a GPU yet
+
 GemmPath choose(const Gemm& gemm) {
   if (gemm.dtype == DType::f32) return GemmPath::simt;
+  if (kChoosesShallow && gemm.columns <= 64 && can_run_shallow(gemm)) return GemmPath::shallow;
   return can_run_sm90(gemm) && is_sm90() ? GemmPath::sm90 : GemmPath::sm80;
 }
 
@@ -43,6 +46,9 @@ void gemm(const char* name, const Gemm& gemm, const MatmulContext& context) {
       break;
     case GemmPath::sm90:
       if (can_run_sm90(gemm) && is_sm90()) return gemm_sm90(name, gemm, context.tile, context.stream);
+      break;
+    case GemmPath::shallow:
+      if (can_run_shallow(gemm)) return shallow_convolution(name, gemm, context.tile, context.stream);
       break;
   }
   fail(Error::Code::unsupported, "{}: the forced kernel cannot multiply these {} operands on this device", name,

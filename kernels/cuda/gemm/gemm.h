@@ -47,6 +47,7 @@ void gemm_sm80(const char* name, const Gemm& gemm, CudaStream stream);
 // `tile`: which of its tile shapes, modulo their number; negative to choose by the problem's size.
 void gemm_sm90(const char* name, const Gemm& gemm, int tile, CudaStream stream);
 bool can_run_sm90(const Gemm& gemm);  // on a device of compute capability 9.0
+bool is_sm90();                       // whether this device is one: code for 9.0a runs on no other
 
 // Whether eight neighbouring channels of a pixel are 16 bytes at a multiple of 16, in every group.
 inline bool is_gather_aligned(const Gemm& gemm) {

@@ -95,9 +95,19 @@ __device__ inline std::uint64_t advance(std::uint64_t descriptor, int bytes) {
                  : __VA_ARGS__                                                                                        \
                  : "r"(a0), "r"(a1), "r"(a2), "r"(a3), "l"(b), "r"(static_cast<int>(is_added))                        \
                  : "memory");                                                                                         \
+  }                                                                                                                   \
+  __device__ inline void wgmma_f32_##TYPE##_k_major(float(&d)[COLUMNS / 8][4], std::uint32_t a0, std::uint32_t a1,    \
+                                                    std::uint32_t a2, std::uint32_t a3, std::uint64_t b,              \
+                                                    bool is_added) {                                                  \
+    asm volatile("{\n.reg .pred is_added;\nsetp.ne.b32 is_added, %" #Nf                                               \
+                 ", 0;\nwgmma.mma_async.sync.aligned.m64n" #COLUMNS "k16.f32." #TYPE "." #TYPE " {" NAMES "}, {%" #Na \
+                 ", %" #Nb ", %" #Nc ", %" #Nd "}, %" #Ne ", is_added, 1, 1, 0;\n}"                                   \
+                 : __VA_ARGS__                                                                                        \
+                 : "r"(a0), "r"(a1), "r"(a2), "r"(a3), "l"(b), "r"(static_cast<int>(is_added))                        \
+                 : "memory");                                                                                         \
   }
 
-// a and b in shared memory, both K-major; and a in registers, b transposed.
+// a and b in shared memory, both K-major; a in registers, b transposed; and a in registers, b K-major.
 VISTAZO_WGMMA(32, f16, VISTAZO_NAMES_16, 16, 17, 18, 19, 20, 21, VISTAZO_ROWS(0))
 VISTAZO_WGMMA(64, f16, VISTAZO_NAMES_32, 32, 33, 34, 35, 36, 37, VISTAZO_ROWS(0), VISTAZO_ROWS(4))
 VISTAZO_WGMMA(96, f16, VISTAZO_NAMES_48, 48, 49, 50, 51, 52, 53, VISTAZO_ROWS(0), VISTAZO_ROWS(4), VISTAZO_ROWS(8))

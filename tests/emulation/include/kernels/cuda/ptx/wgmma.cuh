@@ -35,22 +35,30 @@ inline std::uint64_t advance(std::uint64_t descriptor, int bytes) {
 template <auto kToFloat, int kTiles>
 void wgmma(float (&d)[kTiles][4], std::uint64_t a, std::uint64_t b, bool is_added) {
   static_assert(kTiles % 4 == 0 && kTiles <= 32);
-  emulation::add_product({&d[0][0], a, b, {}, 8 * kTiles, is_added, false, kToFloat});
+  emulation::add_product({&d[0][0], a, b, {}, 8 * kTiles, is_added, false, false, kToFloat});
 }
-template <auto kToFloat, int kTiles>
-void wgmma(float (&d)[kTiles][4], std::uint32_t a0, std::uint32_t a1, std::uint32_t a2, std::uint32_t a3,
-           std::uint64_t b, bool is_added) {
+template <auto kToFloat, bool kIsTransposed = true, int kTiles>
+void wgmma(float (&d)[kTiles][4], const std::uint32_t& a0, const std::uint32_t& a1, const std::uint32_t& a2,
+           const std::uint32_t& a3, std::uint64_t b, bool is_added) {
   static_assert(kTiles % 4 == 0 && kTiles <= 32);
-  emulation::add_product({&d[0][0], 0, b, {a0, a1, a2, a3}, 8 * kTiles, is_added, true, kToFloat});
+  emulation::add_product({&d[0][0], 0, b, {&a0, &a1, &a2, &a3}, 8 * kTiles, is_added, true, kIsTransposed, kToFloat});
 }
 
 template <int kTiles, typename... Operands>
-void wgmma_f32_f16(float (&d)[kTiles][4], Operands... operands) {
+void wgmma_f32_f16(float (&d)[kTiles][4], const Operands&... operands) {
   wgmma<float_from_f16>(d, operands...);
 }
 template <int kTiles, typename... Operands>
-void wgmma_f32_bf16(float (&d)[kTiles][4], Operands... operands) {
+void wgmma_f32_bf16(float (&d)[kTiles][4], const Operands&... operands) {
   wgmma<float_from_bf16>(d, operands...);
+}
+template <int kTiles, typename... Operands>
+void wgmma_f32_f16_k_major(float (&d)[kTiles][4], const Operands&... operands) {
+  wgmma<float_from_f16, false>(d, operands...);
+}
+template <int kTiles, typename... Operands>
+void wgmma_f32_bf16_k_major(float (&d)[kTiles][4], const Operands&... operands) {
+  wgmma<float_from_bf16, false>(d, operands...);
 }
 
 }  // namespace vistazo::cuda::ptx

@@ -1,0 +1,7 @@
+#pragma once
+
+namespace vistazo::cuda::ptx {
+
+inline void fence_proxy_async() {}
+
+}  // namespace vistazo::cuda::ptx
