@@ -127,6 +127,30 @@ void Ops::convolution_into(const Tensor& x, const Convolution& w, const Tensor& 
       w);
 }
 
+Tensor Ops::convolution_of_pixels(const Tensor& pixels, const Convolution& w, const ConvolutionEpilogue& epilogue) {
+  if (!reads_planes(w.shape)) return convolution(channels_last(pixels), w, epilogue);
+  require(pixels.shape.rank() == 4 && pixels.shape[1] == w.shape.in_channels && pixels.dtype == DType::f32 &&
+              pixels.is_dense() && !epilogue.accumulate,
+          "convolution", "dense pixels (B, C, H, W) in f32 with the weight's channels, and a result to add to", pixels);
+  const int batch = static_cast<int>(pixels.shape[0]);
+  const int height = static_cast<int>(pixels.shape[2]), width = static_cast<int>(pixels.shape[3]);
+  const int out_height = w.shape.out_height(height), out_width = w.shape.out_width(width);
+  require(out_height > 0 && out_width > 0, "convolution", "an input that the kernel fits into", pixels);
+  Tensor y = empty({batch, out_height, out_width, w.shape.out_channels}, dtype());
+  run({.x = pixels.data,
+       .y = y.data,
+       .batch = batch,
+       .height = height,
+       .width = width,
+       .y_dtype = y.dtype,
+       .activation = epilogue.activation,
+       .post_scale = epilogue.post_scale,
+       .post_bias = epilogue.post_bias,
+       .is_x_planar = true},
+      w);
+  return y;
+}
+
 Tensor Ops::pooling(const Tensor& x, Pooling kind, const PoolingWindow& window) {
   require(x.shape.rank() == 4, "pooling", "an NHWC input", x);
   const int height = window.out_height(static_cast<int>(x.shape[1]));

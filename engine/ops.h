@@ -124,6 +124,8 @@ class Ops {
   Tensor convolution(const Tensor& x, const Convolution& w, const ConvolutionEpilogue& epilogue = {});
   void convolution_into(const Tensor& x, const Convolution& w, const Tensor& y,
                         const ConvolutionEpilogue& epilogue = {});
+  // The same of pixels (B, in, H, W) f32, which go through channels_last() where the backend's kernel reads no planes.
+  Tensor convolution_of_pixels(const Tensor& pixels, const Convolution& w, const ConvolutionEpilogue& epilogue = {});
   // x (B, H, W, C) -> (B, H', W', C), or into y; both may be slices of channels. See kernels/pooling.h.
   Tensor pooling(const Tensor& x, Pooling kind, const PoolingWindow& window);
   void pooling_into(const Tensor& x, Pooling kind, const PoolingWindow& window, const Tensor& y);
@@ -222,7 +224,7 @@ class Ops {
  private:
   Tensor top_of(const Tensor& logits, const float* proposals, int k);
 
-  friend class CostOps;  // asks its target for the scratch that the target's kernels take
+  friend class CostOps;  // asks its target what the target's kernels take
 
   // What one of several runs of `work` takes, one behind the other.
   virtual double milliseconds_alone(const std::function<void()>& work) { return milliseconds_of(work); }
@@ -231,6 +233,7 @@ class Ops {
   virtual const Tensor* find_constant(std::string_view name, GridSize input) const = 0;
   virtual Tensor add_constant(std::string_view name, GridSize input, const Shape& shape,
                               std::span<const float> values) = 0;
+  virtual bool reads_planes(const ConvolutionShape&) const { return false; }
   virtual std::size_t scratch_bytes(const AttentionArgs& args) const = 0;
   virtual std::size_t scratch_bytes(const TopKArgs& args) const = 0;
   virtual std::size_t scratch_bytes_of_selection(const SelectDetectionsArgs&) const { return 0; }

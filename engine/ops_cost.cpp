@@ -31,6 +31,9 @@ Tensor CostOps::add_constant(std::string_view, GridSize, const Shape& shape, std
   return {reinterpret_cast<void*>(kAlignment), shape, DType::f32, shape.last()};
 }
 
+bool CostOps::reads_planes(const ConvolutionShape& shape) const {
+  return target_.reads_planes(shape);
+}
 std::size_t CostOps::scratch_bytes(const AttentionArgs& args) const {
   return target_.scratch_bytes(args);
 }
@@ -49,7 +52,7 @@ void CostOps::run(const ConvolutionArgs& args, const Convolution& w) {
   const double pixels = as_double(args.batch) * s.out_height(args.height) * s.out_width(args.width);
   const double weights = as_double(s.out_channels) * (s.in_channels / s.groups) * s.kernel_height * s.kernel_width;
   const double inputs = as_double(args.batch) * args.height * args.width * s.in_channels;
-  count(2 * pixels * weights, bytes_of(inputs + weights, dtype()) +
+  count(2 * pixels * weights, bytes_of(inputs, args.is_x_planar ? DType::f32 : dtype()) + bytes_of(weights, dtype()) +
                                   bytes_of(pixels * s.out_channels, args.y_dtype) * (args.accumulate ? 2 : 1));
 }
 

@@ -30,6 +30,7 @@ class CostOps final : public Ops {
   const Tensor* find_constant(std::string_view name, GridSize input) const override;
   Tensor add_constant(std::string_view name, GridSize input, const Shape& shape,
                       std::span<const float> values) override;
+  bool reads_planes(const ConvolutionShape& shape) const override;
   std::size_t scratch_bytes(const AttentionArgs& args) const override;
   std::size_t scratch_bytes(const TopKArgs& args) const override;
   std::size_t scratch_bytes_of_selection(const SelectDetectionsArgs& args) const override {

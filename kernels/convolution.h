@@ -30,6 +30,7 @@ struct ConvolutionArgs {
   std::int64_t x_pixel_stride = 0, y_pixel_stride = 0;  // elements from one pixel to the next; 0: dense
   bool accumulate = false;                              // y as it was is added before the activation
   float post_scale = 1, post_bias = 0;                  // a learned affine map of one scale and one bias
+  bool is_x_planar = false;  // x is (B, in_channels, height, width), dense, f32; cuda::reads_planes() alone
 };
 
 }  // namespace vistazo

@@ -61,6 +61,10 @@ Tensor run_conv_unit(Ops& ops, const ConvUnit& unit, const Tensor& x) {
   return ops.convolution(x, unit.conv, unit.epilogue);
 }
 
+Tensor run_conv_unit_on_pixels(Ops& ops, const ConvUnit& unit, const Tensor& pixels) {
+  return ops.convolution_of_pixels(pixels, unit.conv, unit.epilogue);
+}
+
 void run_conv_unit_into(Ops& ops, const ConvUnit& unit, const Tensor& x, const Tensor& y) {
   ops.convolution_into(x, unit.conv, y, unit.epilogue);
 }

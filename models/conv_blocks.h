@@ -60,6 +60,8 @@ ConvUnit read_conv_unit(const WeightCursor& w, const BatchNormNames& names, cons
                         const ConvolutionEpilogue& epilogue, float eps = kBatchNormEps);
 // x (B, H, W, in) -> (B, H', W', out), dtype(), or into y; x and y may be slices of channels.
 Tensor run_conv_unit(Ops& ops, const ConvUnit& unit, const Tensor& x);
+// The first of a network, of pixels (B, in, H, W) f32.
+Tensor run_conv_unit_on_pixels(Ops& ops, const ConvUnit& unit, const Tensor& pixels);
 void run_conv_unit_into(Ops& ops, const ConvUnit& unit, const Tensor& x, const Tensor& y);
 
 // YOLOv8's C2f as LW-DETR uses it (arXiv:2406.03459): a 1x1 convolution, a chain of 3x3 pairs on half of its channels,

@@ -208,7 +208,7 @@ void run_trunk(Ops& ops, const Dinov3& net, const Tensor& pixels, std::span<cons
 // The convolutions' maps: into the last columns of fused[i].
 void run_adapter(Ops& ops, const Dinov3& net, const Tensor& pixels, std::span<const Tensor> fused) {
   const auto released = ops.scope();
-  const Tensor stem = run_conv_unit(ops, net.stem, ops.channels_last(pixels));
+  const Tensor stem = run_conv_unit_on_pixels(ops, net.stem, pixels);
   Tensor x = ops.pooling(stem, Pooling::max, {.height = 3, .width = 3, .stride = 2, .padding = 1});
   for (std::size_t i = 0; i < fused.size(); ++i) {
     const Tensor y = run_conv_unit(ops, net.adapters[i], x);

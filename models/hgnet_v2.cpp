@@ -71,7 +71,7 @@ HgnetV2::Stage read_stage(const WeightCursor& w, const Names& names, const Hgnet
 // y: (B, H, W, stem_out), a slice of channels perhaps.
 void run_stem(Ops& ops, const HgnetV2& net, const Tensor& pixels, const Tensor& y) {
   const auto released = ops.scope();
-  const Tensor first = run_conv_unit(ops, net.stem1, ops.channels_last(pixels));
+  const Tensor first = run_conv_unit_on_pixels(ops, net.stem1, pixels);
   const int channels = first.cols();
   const Tensor both = ops.empty({first.shape[0], first.shape[1], first.shape[2], 2 * channels}, ops.dtype());
   {

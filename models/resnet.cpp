@@ -2,6 +2,8 @@
 
 #include <fmt/format.h>
 
+#include <iterator>
+
 #include "models/config_values.h"
 #include "weights/config_reader.h"
 
@@ -61,8 +63,8 @@ void run_block(Ops& ops, const ResNet::Block& block, const Tensor& x, const Tens
 }
 
 Tensor run_stem(Ops& ops, const ResNet& net, const Tensor& pixels) {
-  Tensor x = ops.channels_last(pixels);
-  for (const ConvUnit& unit : net.stem) x = run_conv_unit(ops, unit, x);
+  Tensor x = run_conv_unit_on_pixels(ops, net.stem[0], pixels);
+  for (std::size_t i = 1; i < std::size(net.stem); ++i) x = run_conv_unit(ops, net.stem[i], x);
   return x;
 }
 

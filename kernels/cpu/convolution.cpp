@@ -264,6 +264,7 @@ void PackedConvolution::run(const ConvolutionArgs& args, const ThreadPool& pool)
     fail(Error::Code::unsupported, "convolution: y is {}; f32 or the weight's {} is needed", name_of(args.y_dtype),
          name_of(impl.dtype));
   }
+  if (args.is_x_planar) fail(Error::Code::unsupported, "convolution: x in planes; channels last are needed");
   const ConvolutionShape& s = impl.shape;
   if ((args.x_pixel_stride != 0 && args.x_pixel_stride < s.in_channels) ||
       (args.y_pixel_stride != 0 && args.y_pixel_stride < s.out_channels)) {

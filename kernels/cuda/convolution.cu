@@ -89,6 +89,14 @@ std::size_t PackedConvolution::bytes() const {
   return impl_->weight.bytes() + impl_->bias.bytes();
 }
 
+bool reads_planes(const ConvolutionShape& shape) {
+  Gemm product{};
+  product.groups = shape.groups;
+  product.channels = shape.in_channels / shape.groups;
+  product.depth = product.channels * shape.kernel_height * shape.kernel_width;
+  return is_stem(product);
+}
+
 void PackedConvolution::run(const ConvolutionArgs& args, const MatmulContext& context) const {
   const Impl& impl = *impl_;
   const ConvolutionShape& s = impl.shape;
@@ -139,8 +147,16 @@ void PackedConvolution::run(const ConvolutionArgs& args, const MatmulContext& co
                      .activation = args.activation,
                      .accumulate = args.accumulate,
                      .post_scale = args.post_scale,
-                     .post_bias = args.post_bias};
+                     .post_bias = args.post_bias,
+                     .is_x_planar = args.is_x_planar};
   if (product.rows == 0) return;
+  if (args.is_x_planar) {
+    if (!is_stem(product)) {
+      fail(Error::Code::unsupported, "convolution: planes of {} channels in {} groups, a kernel of {} x {}",
+           s.in_channels, s.groups, s.kernel_height, s.kernel_width);
+    }
+    return (is_planar_product(product) ? planar_convolution : stem_convolution)(product, context.stream);
+  }
   if (is_depthwise(s)) return depthwise_convolution(product, context.stream);
   if (context.path == GemmPath::automatic && is_stem(product)) return stem_convolution(product, context.stream);
   gemm("convolution", product, context);

@@ -9,6 +9,9 @@
 
 namespace vistazo::cuda {
 
+// Whether run() takes planes: few input channels, a small kernel, one group.
+bool reads_planes(const ConvolutionShape& shape);
+
 // 2-D convolution, NHWC, as a matrix product whose left operand is gathered from the image while it is multiplied. As
 // for PackedLinear: tensor cores for f16 and bf16, f32 without TF32, sums and what follows them in f32.
 class PackedConvolution {

@@ -99,7 +99,8 @@ __global__ void __launch_bounds__(kThreads) depthwise_kernel(const __grid_consta
   finish_pixels<Y>(launch, place, sums);
 }
 
-template <typename T, typename Y>
+// X: of x, float for planes.
+template <typename T, typename Y, typename X, bool kIsPlanar>
 __global__ void __launch_bounds__(kThreads, 4) stem_kernel(const __grid_constant__ DirectLaunch launch) {
   const Gemm& gemm = launch.gemm;
   float* const weights = reinterpret_cast<float*>(dynamic_shared());  // (depth, kStemColumns)
@@ -116,26 +117,28 @@ __global__ void __launch_bounds__(kThreads, 4) stem_kernel(const __grid_constant
   __syncthreads();
   dependent_launch();
   if (place.image >= gemm.batch) return;
-  const T* const x =
-      static_cast<const T*>(gemm.x) + static_cast<std::int64_t>(place.image) * gemm.height * gemm.width * gemm.x_stride;
+  const std::int64_t plane = static_cast<std::int64_t>(gemm.height) * gemm.width;
+  const std::int64_t pixel_step = kIsPlanar ? 1 : gemm.x_stride, channel_step = kIsPlanar ? plane : 1;
+  const X* const x = static_cast<const X*>(gemm.x) + place.image * plane * (kIsPlanar ? gemm.channels : gemm.x_stride);
   float sums[kStemPixels][kStemColumns] = {};
   const float* weight = weights;
   for (int tap_y = 0; tap_y < gemm.kernel_height; ++tap_y) {
     const int line = place.line * gemm.stride - gemm.padding + tap_y;
     const bool is_line_inside = static_cast<unsigned>(line) < static_cast<unsigned>(gemm.height);
     for (int tap_x = 0; tap_x < gemm.kernel_width; ++tap_x) {
-      const T* pixels[kStemPixels];
+      const X* pixels[kStemPixels];
       bool is_inside[kStemPixels];
 #pragma unroll
       for (int p = 0; p < kStemPixels; ++p) {
         const int column = (place.column + p) * gemm.stride - gemm.padding + tap_x;
         is_inside[p] = is_line_inside && static_cast<unsigned>(column) < static_cast<unsigned>(gemm.width);
-        pixels[p] = x + (static_cast<std::int64_t>(line) * gemm.width + column) * gemm.x_stride;
+        pixels[p] = x + (static_cast<std::int64_t>(line) * gemm.width + column) * pixel_step;
       }
       for (int channel = 0; channel < gemm.channels; ++channel, weight += kStemColumns) {
         float values[kStemPixels];
 #pragma unroll
-        for (int p = 0; p < kStemPixels; ++p) values[p] = is_inside[p] ? to_float(pixels[p][channel]) : 0.0f;
+        for (int p = 0; p < kStemPixels; ++p)
+          values[p] = is_inside[p] ? to_float(pixels[p][channel * channel_step]) : 0.0f;
 #pragma unroll
         for (int c = 0; c < kStemColumns; c += 4) {
           const float4 w = *reinterpret_cast<const float4*>(weight + c);
@@ -196,8 +199,8 @@ void start_stem(DirectLaunch parameters, CudaStream stream) {
   parameters.are_groups_stored = gemm.columns % 8 == 0 && gemm.y_stride % 8 == 0 && is_aligned(gemm.y, 8 * sizeof(Y));
   const std::int64_t pixel_groups = std::int64_t{gemm.batch} * gemm.out_height * parameters.line_groups;
   const std::size_t bytes = static_cast<std::size_t>(gemm.depth) * kStemColumns * sizeof(float);
-  launch("convolution", stem_kernel<T, Y>, (pixel_groups + kThreads - 1) / kThreads * parameters.channel_groups,
-         kThreads, bytes, stream, parameters);
+  launch("convolution", gemm.is_x_planar ? stem_kernel<T, Y, float, true> : stem_kernel<T, Y, T, false>,
+         (pixel_groups + kThreads - 1) / kThreads * parameters.channel_groups, kThreads, bytes, stream, parameters);
 }
 
 // Calls start(T, Y) with values of the types of x and y.

@@ -29,7 +29,19 @@ struct Case {
   int x_gap = 0, y_gap = 0;  // elements between pixels
   bool accumulate = false;
   float post_scale = 1, post_bias = 0;
+  bool is_planar = false;
 };
+
+// (batch, pixels, channels) to (batch, channels, pixels).
+std::vector<float> planes_of(const std::vector<float>& x, std::size_t batch, std::size_t channels) {
+  const std::size_t pixels = x.size() / batch / channels;
+  std::vector<float> planes(x.size());
+  for (std::size_t i = 0; i < x.size(); ++i) {
+    const std::size_t image = i / channels / pixels, pixel = i / channels % pixels;
+    planes[(image * channels + i % channels) * pixels + pixel] = x[i];
+  }
+  return planes;
+}
 
 template <typename Real>
 std::vector<Real> reference_of(const Case& c, const std::vector<float>& x, const std::vector<float>& weight,
@@ -63,7 +75,10 @@ void check(const Case& c, const testing::GemmContext& context) {
 
   const PackedConvolution convolution(weight.data(), c.has_bias ? bias.data() : nullptr, s, c.dtype);
   const auto before = c.accumulate ? start : std::vector<float>(outputs, NAN);
-  const DeviceBuffer x_buffer(testing::spread_rows(x, s.in_channels, c.x_gap), c.dtype),
+  const auto pixels = c.is_planar
+                          ? planes_of(x, static_cast<std::size_t>(c.batch), static_cast<std::size_t>(s.in_channels))
+                          : testing::spread_rows(x, s.in_channels, c.x_gap);
+  const DeviceBuffer x_buffer(pixels, c.is_planar ? DType::f32 : c.dtype),
       y_buffer(testing::spread_rows(before, s.out_channels, c.y_gap), c.y_dtype);
   convolution.run({.x = x_buffer.data(),
                    .y = y_buffer.data(),
@@ -76,7 +91,8 @@ void check(const Case& c, const testing::GemmContext& context) {
                    .y_pixel_stride = s.out_channels + c.y_gap,
                    .accumulate = c.accumulate,
                    .post_scale = c.post_scale,
-                   .post_bias = c.post_bias},
+                   .post_bias = c.post_bias,
+                   .is_x_planar = c.is_planar},
                   context);
   CAPTURE(s.in_channels);
   CAPTURE(s.out_channels);
@@ -129,6 +145,44 @@ TEST_CASE("convolution: every tile shape of sm90") {
     check({{32, 64, 3, 3, 1, 1}, 2, 9, 17, dtype, dtype, Activation::relu}, context);
     check({{32, 24, 3, 3, 2, 1}, 1, 9, 17, dtype, DType::f32, Activation::gelu}, context);
   });
+}
+
+TEST_CASE("convolution: planes") {
+  const auto check_planes = [](Case c) {
+    for (const DType dtype : {DType::f32, DType::f16, DType::bf16}) {
+      c.y_dtype = c.dtype == c.y_dtype ? dtype : DType::f32;
+      c.dtype = dtype;
+      c.is_planar = true;
+      check(c, {});
+    }
+  };
+  const DType f16 = DType::f16;
+  CHECK(cuda::reads_planes({3, 32, 3, 3, 2, 1}));
+  CHECK(!cuda::reads_planes({5, 32, 3, 3, 2, 1}));
+  check_planes({{3, 32, 3, 3, 2, 1}, 2, 17, 19, f16, f16, Activation::relu});
+  check_planes({{3, 16, 3, 3, 2, 1}, 1, 66, 136, f16, f16, Activation::silu});  // groups of four pixels
+  check_planes({{3, 48, 3, 3, 2, 1}, 2, 20, 64, f16, f16});
+  check_planes({{3, 64, 3, 3, 1, 1}, 1, 1, 1, f16, f16});
+  check_planes({{3, 21, 3, 3, 2, 1}, 1, 9, 65, f16, f16});
+  check_planes({{3, 32, 2, 2, 2, 0, 1, 1}, 1, 8, 36, f16, f16});
+  check_planes({{4, 32, 1, 2, 1, 2}, 1, 7, 40, f16, DType::f32, Activation::gelu, false});
+  check_planes({{1, 40, 5, 5, 3, 2}, 2, 11, 52, f16, DType::f32, Activation::relu, true, 0, 8, true, 1.5f, -0.25f});
+  check_planes({{2, 24, 4, 4, 4, 0}, 1, 12, 128, f16, f16, Activation::none, true, 0, 3, true});
+  check_planes({{3, 40, 7, 7, 2, 3}, 2, 17, 19, f16, f16, Activation::relu});     // too many products for tensor cores
+  check_planes({{1, 8, 2, 2, 2, 0}, 2, 519, 1030, f16, f16, Activation::relu});  // as many tiles as take larger ones
+  const std::vector<float> weight(32 * 5 * 9, 1.0f);
+  const PackedConvolution convolution(weight.data(), nullptr, {5, 32, 3, 3, 2, 1}, DType::f16);
+  const DeviceBuffer x(5 * 9, DType::f32), y(4 * 32, DType::f16);
+  CHECK_THROWS_AS(convolution.run({.x = x.data(),
+                                   .y = y.data(),
+                                   .batch = 1,
+                                   .height = 3,
+                                   .width = 3,
+                                   .y_dtype = DType::f16,
+                                   .activation = Activation::none,
+                                   .is_x_planar = true},
+                                  {}),
+                  Error);
 }
 
 TEST_CASE("convolution: shallow, sizes and channels") {

@@ -97,6 +97,21 @@ TEST_CASE("pixels to channels last, pooled, resized into a slice") {
   CHECK_THROWS_AS(ops->resize_into(largest, MapInterpolation::nearest, y), Error);
 }
 
+TEST_CASE("a convolution of pixels goes through channels last on the CPU") {
+  const auto backend = make_cpu_backend(Precision::f32, 1);
+  const auto ops = backend->make_ops(1 << 20);
+  const std::vector<float> weight{1, 2, 3, 4, 100, 200, 300, 400}, bias{0.5f};
+  const Convolution sum = backend->weights().convolution(weight, bias, {2, 1, 2, 2});
+  const Tensor pixels = ops->empty({1, 2, 2, 3}, DType::f32);
+  ops->upload(std::vector<float>{1, 2, 3, 4, 5, 6, 10, 20, 30, 40, 50, 60}, pixels);
+  const Tensor y = ops->convolution_of_pixels(pixels, sum);
+  REQUIRE(y.shape == Shape({1, 1, 2, 1}));
+  std::vector<float> result(2);
+  ops->download(y, result);
+  CHECK(result == std::vector<float>{37.5f + 37000, 47.5f + 47000});
+  CHECK_THROWS_AS(ops->convolution_of_pixels(pixels.reshaped({2, 1, 2, 3}), sum), Error);
+}
+
 TEST_CASE("shapes that do not go together are refused with what was found") {
   const auto backend = make_cpu_backend(Precision::f32, 1);
   const auto ops = backend->make_ops(1 << 20);

@@ -32,6 +32,8 @@ struct Gemm {
   bool accumulate;
   float post_scale, post_bias;
 
+  bool is_x_planar = false;  // x is planes of f32, for direct_convolution.h alone
+
   // Whether row m of the left operand is pixel m of x.
   bool is_pointwise() const { return kernel_height == 1 && kernel_width == 1 && stride == 1 && padding == 0; }
 };
