@@ -4,7 +4,10 @@
 
 LIBRARY is built from convolution_library.cpp. Each layer is captured into a graph of many launches, ours and PyTorch's
 cudnn_convolution_relu, replayed in turns; medians in microseconds of one call, and their sums over the layers with how
-often each occurs. Every result is checked first. --tiles: every tile shape of sm90, and the kernel of sm80, too.
+often each occurs. Every result is checked first. Beside what is chosen: the kernel for few channels (kernels/cuda/
+shallow) and the one that reads planes of f32, where they take the layer, and the sum that choosing them would give (one
+line each: kChoosesShallow in gemm/gemm.cu, kReadsPlanes in engine/ops_cuda.cpp). --tiles: every tile shape of sm90,
+every variant of shallow, and the kernel of sm80, too, and the sum of the best.
 """
 import argparse
 import ctypes
@@ -23,7 +26,8 @@ LAYERS = [
     (2, 128, 256, 1, 1, 40), (1, 128, 256, 1, 1, 20), (1, 256, 256, 3, 2, 80), (1, 256, 256, 3, 2, 40),
     (1, 256, 256, 1, 1, 80),
 ]
-LAUNCHES, REPEATS, TILES = 20, 7, 10
+LAUNCHES, REPEATS, TILES, VARIANTS = 20, 7, 10, 4
+CHOSEN, SM80, SM90, SHALLOW, PLANES = range(5)  # convolution_library.cpp's
 
 
 def load(path):
@@ -31,7 +35,7 @@ def load(path):
     library.convolution_create.restype = ctypes.c_void_p
     library.convolution_create.argtypes = [ctypes.c_void_p] * 2 + [ctypes.c_int] * 6
     library.convolution_destroy.argtypes = [ctypes.c_void_p]
-    library.convolution_run.argtypes = [ctypes.c_void_p] * 3 + [ctypes.c_int] * 5 + [ctypes.c_void_p]
+    library.convolution_run.argtypes = [ctypes.c_void_p] * 3 + [ctypes.c_int] * 6 + [ctypes.c_void_p]
     return library
 
 
@@ -58,7 +62,25 @@ class Replay:
         self.times.append(begin.elapsed_time(end) * 1e3 / LAUNCHES)
 
 
+def kernels_of(layer, has_tiles):
+    """Name, kernel and tile of what is timed beside cuDNN."""
+    _, channels, outputs, kernel, stride, _ = layer
+    runs = [("ours", CHOSEN, -1)]
+    if channels <= 4:
+        runs.append(("planes", PLANES, -1))
+    if kernel == 3 and channels % 8 == 0 and channels <= 64:
+        runs.append(("shallow", SHALLOW, -1))
+        if has_tiles:
+            runs += [(f"shallow {variant}", SHALLOW, variant) for variant in range(VARIANTS)]
+    if has_tiles:
+        runs.append(("sm80", SM80, -1))
+        if channels % 8 == 0:
+            runs += [(f"sm90 {tile}", SM90, tile) for tile in range(TILES)]
+    return runs
+
+
 def time_layer(library, layer, batch, dtype, has_tiles):
+    """The median of each kernel by its name, and of cuDNN."""
     _, channels, outputs, kernel, stride, side = layer
     weight = torch.randn(outputs, channels, kernel, kernel) / (channels * kernel * kernel) ** 0.5
     bias = torch.randn(outputs)
@@ -76,27 +98,31 @@ def time_layer(library, layer, batch, dtype, has_tiles):
     expected = run_peer()
     y = torch.full_like(expected, float("nan"))
 
-    def run_ours(tile=-1):
-        failed = library.convolution_run(ours, x.data_ptr(), y.data_ptr(), batch, side, side, is_f16, tile,
-                                         torch.cuda.current_stream().cuda_stream)
-        assert failed == 0, "convolution_run failed"
+    planes = x.float().contiguous() if channels <= 4 else x
 
-    runs = [run_peer, run_ours]
-    if has_tiles:
-        runs += [lambda tile=tile: run_ours(tile) for tile in ([-2] + list(range(TILES)) if channels % 8 == 0 else [-2])]
-    replays = []
-    for run in runs:
+    def run_ours(choice, tile):
+        pixels = planes if choice == PLANES else x
+        failed = library.convolution_run(ours, pixels.data_ptr(), y.data_ptr(), batch, side, side, is_f16, choice, tile,
+                                         torch.cuda.current_stream().cuda_stream)
+        assert failed == 0, f"convolution_run failed: {layer}, kernel {choice}, tile {tile}"
+
+    replays = {"cuDNN": Replay(run_peer)}
+    for name, choice, tile in kernels_of(layer, has_tiles):
         y.fill_(float("nan"))
-        replays.append(Replay(run))
-        if run is not run_peer:
-            error = (y.float() - expected.float()).norm() / expected.float().norm()
-            if not error < 1e-2:
-                print(f"WRONG: {layer} batch {batch}: run {len(replays) - 1}: error {error}")
+        replays[name] = Replay(lambda choice=choice, tile=tile: run_ours(choice, tile))
+        error = (y.float() - expected.float()).norm() / expected.float().norm()
+        if not error < 1e-2:
+            print(f"WRONG: {layer} batch {batch}: {name}: error {error}")
     for _ in range(REPEATS):
-        for replay in replays:
+        for replay in replays.values():
             replay.replay()
     library.convolution_destroy(ours)
-    return [statistics.median(replay.times) for replay in replays]
+    return {name: statistics.median(replay.times) for name, replay in replays.items()}
+
+
+def when_chosen(layer, times):
+    """The time that switching on the new kernels would give."""
+    return times.get("planes", times["shallow"] if "shallow" in times and layer[2] <= 64 else times["ours"])
 
 
 def main():
@@ -108,16 +134,21 @@ def main():
     torch.backends.cudnn.benchmark = True
     library = load(arguments.library)
     for batch in arguments.batch:
-        sums = [0.0, 0.0]
-        print(f"batch {batch}\n| times | in | out | kernel | stride | side | cuDNN, us | ours, us | ratio | TFLOP/s |")
+        sums = dict.fromkeys(["cuDNN", "ours", "with the new ones", "best"], 0.0)
+        print(f"batch {batch}\n| times | in | out | kernel | stride | side | cuDNN, us | ours, us | ratio | TFLOP/s | others |")
         for layer in LAYERS:
             times = time_layer(library, layer, batch, torch.float16, arguments.tiles)
             count, channels, outputs, kernel, stride, side = layer
-            sums = [total + count * time for total, time in zip(sums, times)]
+            peer, ours = times.pop("cuDNN"), times["ours"]
+            best = min(times.values())
+            for name, time in zip(sums, (peer, ours, when_chosen(layer, times), best)):
+                sums[name] += count * time
             flops = 2.0 * batch * (side // stride) ** 2 * channels * outputs * kernel ** 2
-            print(f"| {' | '.join(map(str, layer))} | {times[0]:.1f} | {times[1]:.1f} | {times[0] / times[1]:.2f} | "
-                  f"{flops / times[1] * 1e-6:.0f} | {' | '.join(f'{time:.1f}' for time in times[2:])}", flush=True)
-        print(f"batch {batch}: all layers: cuDNN {sums[0]:.0f} us, ours {sums[1]:.0f}, ratio {sums[0] / sums[1]:.2f}")
+            others = ", ".join(f"{name} {time:.1f}" for name, time in times.items() if name != "ours")
+            print(f"| {' | '.join(map(str, layer))} | {peer:.1f} | {ours:.1f} | {peer / ours:.2f} | "
+                  f"{flops / ours * 1e-6:.0f} | {others} |", flush=True)
+        print(f"batch {batch}: all layers:", ", ".join(f"{name} {total:.0f} us (ratio {sums['cuDNN'] / total:.2f})"
+                                                       for name, total in sums.items()))
 
 
 if __name__ == "__main__":

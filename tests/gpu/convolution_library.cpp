@@ -26,19 +26,27 @@ void convolution_destroy(PackedConvolution* convolution) {
   delete convolution;
 }
 
-// With relu, on the stream. `tile`: of sm90, or -1; -2 for the kernel of sm80. 0 where it succeeds.
+// Which kernel convolution_run() takes.
+enum Kernel : int { kChosen, kSm80, kSm90, kShallow, kPlanes };
+
+// With relu, on the stream. `tile`: one of the kernel's, or -1. kPlanes: x is (batch, in, height, width) in f32, else
+// channels last in the weight's type. 0 where it succeeds, 1 where that kernel does not take the layer.
 int convolution_run(const PackedConvolution* convolution, const void* x, void* y, int batch, int height, int width,
-                    int is_f16, int tile, void* stream) {
+                    int is_f16, int kernel, int tile, void* stream) {
   try {
-    vistazo::cuda::MatmulContext context{.stream = static_cast<vistazo::CudaStream>(stream), .tile = tile};
-    if (tile == -2) context.path = vistazo::cuda::GemmPath::sm80;
+    using vistazo::cuda::GemmPath;
+    constexpr GemmPath kPaths[] = {GemmPath::automatic, GemmPath::sm80, GemmPath::sm90, GemmPath::shallow,
+                                   GemmPath::automatic};
+    const vistazo::cuda::MatmulContext context{
+        .stream = static_cast<vistazo::CudaStream>(stream), .path = kPaths[kernel], .tile = tile};
     convolution->run({.x = x,
                       .y = y,
                       .batch = batch,
                       .height = height,
                       .width = width,
                       .y_dtype = is_f16 != 0 ? DType::f16 : DType::bf16,
-                      .activation = Activation::relu},
+                      .activation = Activation::relu,
+                      .is_x_planar = kernel == kPlanes},
                      context);
     return 0;
   } catch (const std::exception&) {
