@@ -1,5 +1,5 @@
-// A thread owns four adjacent columns of a row of the result, or one where rows are not aligned to groups. Limited by
-// memory, and by the launch where tensors are small.
+// A thread owns eight or four adjacent columns of a row of the result (gated_sum, of f32, four), or one where rows are
+// not aligned to groups. Limited by memory, and by the launch where tensors are small.
 #include "kernels/base/error.h"
 #include "kernels/cuda/activation.cuh"
 #include "kernels/cuda/group.cuh"
@@ -68,11 +68,15 @@ void swiglu(const SwigluArgs& args, CudaStream stream) {
     fail(Error::Code::argument, "swiglu: row stride {} for 2 * {} columns", args.x_row_stride, args.cols);
   }
   if (args.rows == 0) return;
-  const bool is_grouped = args.cols % kGroup == 0 &&
-                          are_groups_aligned(kGroup, args.x, args.x_row_stride, args.dtype) &&
-                          are_groups_aligned(kGroup, args.y, args.cols, args.dtype);
-  const GatesLaunch<SwigluArgs> parameters{args, is_grouped ? args.cols / kGroup : args.cols};
-  launch("swiglu", is_grouped ? swiglu_kernel<kGroup> : swiglu_kernel<1>,
+  const int count = choose_group(args.rows * args.cols, [&](int size) {
+    return args.cols % size == 0 && are_groups_aligned(size, args.x, args.x_row_stride, args.dtype) &&
+           are_groups_aligned(size, args.y, args.cols, args.dtype);
+  });
+  const GatesLaunch<SwigluArgs> parameters{args, args.cols / count};
+  launch("swiglu",
+         count == 8   ? swiglu_kernel<8>
+         : count == 4 ? swiglu_kernel<4>
+                      : swiglu_kernel<1>,
          ceil_divide(args.rows * parameters.row_groups, kThreads), kThreads, 0, stream, parameters);
 }
 

@@ -50,6 +50,15 @@ inline bool are_groups_aligned(int count, const void* data, std::int64_t row_str
          row_stride % count == 0;
 }
 
+// Elements that a thread moves: eight, 16 bytes of 16-bit types, where so many threads are enough to fill the chip;
+// else four, or one. fits(count): whether every operand has whole and aligned groups of so many.
+template <typename Fits>
+int choose_group(std::int64_t elements, Fits&& fits) {
+  constexpr std::int64_t kMany = 1 << 19;  // with four for each, more threads than an H200 holds at once
+  if (elements >= kMany && fits(8)) return 8;
+  return fits(4) ? 4 : 1;
+}
+
 inline bool is_float(DType dtype) {
   return dtype == DType::f32 || dtype == DType::f16 || dtype == DType::bf16;
 }

@@ -1,5 +1,5 @@
-// A thread owns four adjacent channels of a pixel of the result, or one where they are not aligned. Limited by memory;
-// neighbours' cells come from a cache.
+// A thread owns eight or four adjacent channels of a pixel of the result, or one where they are not aligned. Limited by
+// memory; neighbours' cells come from a cache.
 #include "kernels/base/error.h"
 #include "kernels/cuda/group.cuh"
 #include "kernels/cuda/index.cuh"
@@ -10,7 +10,6 @@ namespace vistazo::cuda {
 namespace {
 
 constexpr int kThreads = 128;
-constexpr int kGroup = 4;
 
 struct MapResizeLaunch {
   MapResizeArgs args;
@@ -77,14 +76,18 @@ void map_resize(const MapResizeArgs& args, CudaStream stream) {
          args.y_pixel_stride);
   }
   if (args.batch == 0) return;
-  const bool is_grouped = args.channels % kGroup == 0 &&
-                          are_groups_aligned(kGroup, args.x, args.x_pixel_stride, args.dtype) &&
-                          are_groups_aligned(kGroup, args.y, args.y_pixel_stride, args.dtype);
-  const MapResizeLaunch parameters{args, is_grouped ? args.channels / kGroup : args.channels,
+  const std::int64_t pixels = std::int64_t{args.batch} * args.out_height * args.out_width;
+  const int count = choose_group(pixels * args.channels, [&](int size) {
+    return args.channels % size == 0 && are_groups_aligned(size, args.x, args.x_pixel_stride, args.dtype) &&
+           are_groups_aligned(size, args.y, args.y_pixel_stride, args.dtype);
+  });
+  const MapResizeLaunch parameters{args, args.channels / count,
                                    static_cast<float>(args.height) / static_cast<float>(args.out_height),
                                    static_cast<float>(args.width) / static_cast<float>(args.out_width)};
-  const std::int64_t pixels = std::int64_t{args.batch} * args.out_height * args.out_width;
-  launch("map_resize", is_grouped ? map_resize_kernel<kGroup> : map_resize_kernel<1>,
+  launch("map_resize",
+         count == 8   ? map_resize_kernel<8>
+         : count == 4 ? map_resize_kernel<4>
+                      : map_resize_kernel<1>,
          ceil_divide(pixels * parameters.pixel_groups, kThreads), kThreads, 0, stream, parameters);
 }
 

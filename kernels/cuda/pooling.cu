@@ -1,5 +1,5 @@
-// A thread owns four adjacent channels of a pixel of the result, or one where they are not aligned, and goes through
-// the window. Limited by memory; a window's other cells come from a cache.
+// A thread owns eight or four adjacent channels of a pixel of the result, or one where they are not aligned, and goes
+// through the window. Limited by memory; a window's other cells come from a cache.
 #include <algorithm>
 
 #include "kernels/base/error.h"
@@ -14,7 +14,6 @@ namespace {
 
 constexpr int kThreads = 128;
 constexpr int kBlocks = 8;  // on a multiprocessor: 64 registers a thread, so that none spill
-constexpr int kGroup = 4;
 
 struct PoolingLaunch {
   PoolingArgs args;
@@ -85,13 +84,17 @@ void check(const PoolingArgs& args) {
 void pooling(const PoolingArgs& args, CudaStream stream) {
   check(args);
   if (args.batch == 0) return;
-  const bool is_grouped = args.channels % kGroup == 0 &&
-                          are_groups_aligned(kGroup, args.x, args.x_pixel_stride, args.dtype) &&
-                          are_groups_aligned(kGroup, args.y, args.y_pixel_stride, args.dtype);
-  const PoolingLaunch parameters{args, is_grouped ? args.channels / kGroup : args.channels,
-                                 args.window.out_height(args.height), args.window.out_width(args.width)};
+  PoolingLaunch parameters{args, 0, args.window.out_height(args.height), args.window.out_width(args.width)};
   const std::int64_t pixels = std::int64_t{args.batch} * parameters.out_height * parameters.out_width;
-  launch("pooling", is_grouped ? pooling_kernel<kGroup> : pooling_kernel<1>,
+  const int count = choose_group(pixels * args.channels, [&](int size) {
+    return args.channels % size == 0 && are_groups_aligned(size, args.x, args.x_pixel_stride, args.dtype) &&
+           are_groups_aligned(size, args.y, args.y_pixel_stride, args.dtype);
+  });
+  parameters.pixel_groups = args.channels / count;
+  launch("pooling",
+         count == 8   ? pooling_kernel<8>
+         : count == 4 ? pooling_kernel<4>
+                      : pooling_kernel<1>,
          ceil_divide(pixels * parameters.pixel_groups, kThreads), kThreads, 0, stream, parameters);
 }
 

@@ -94,6 +94,13 @@ TEST_CASE("pooling: windows, strides, edges") {
   }
 }
 
+TEST_CASE("pooling: groups of eight channels, which many elements take") {
+  const PoolingWindow window{.height = 3, .width = 3, .stride = 2, .padding = 1};
+  check({window, 2, 127, 129, 64}, Pooling::max, DType::bf16);
+  check({window, 2, 127, 129, 64, 8, 16}, Pooling::average, DType::f16);
+  check({window, 2, 127, 129, 64, 8, 4}, Pooling::max, DType::bf16);  // not aligned to eight
+}
+
 TEST_CASE("pooling: a NaN makes the windows that hold it NaN") {
   std::vector<float> values(5 * 5 * 4, 1.0f);
   values[(2 * 5 + 2) * 4 + 1] = NAN;  // channel 1 of the cell in the middle
@@ -158,6 +165,12 @@ TEST_CASE("map_resize: nearest and bilinear, up, down and to the same size") {
       check(c, MapInterpolation::bilinear, dtype);
     }
   }
+}
+
+TEST_CASE("map_resize: groups of eight channels, which many elements take") {
+  check(ResizeCase{2, 33, 31, 66, 62, 64}, MapInterpolation::nearest, DType::bf16);
+  check(ResizeCase{2, 33, 31, 67, 63, 64, 8, 16}, MapInterpolation::bilinear, DType::f16);
+  check(ResizeCase{2, 33, 31, 67, 63, 64, 4, 8}, MapInterpolation::bilinear, DType::bf16);  // not aligned to eight
 }
 
 TEST_CASE("add_mean") {

@@ -57,6 +57,18 @@ TEST_CASE("swiglu: groups, single elements, strides") {
   }
 }
 
+TEST_CASE("swiglu: groups of eight columns, which many elements take") {
+  constexpr std::int64_t kRows = 3001;
+  constexpr int kCols = 176;
+  const auto values = testing::rounded(random_floats(2 * kRows * kCols, 1, 0.0f, 4.0f), DType::bf16);
+  const DeviceBuffer x(testing::spread_rows(values, 2 * kCols, 8), DType::bf16), y(values.size() / 2, DType::bf16);
+  cuda::swiglu({x.data(), y.data(), kRows, kCols, 2 * kCols + 8, DType::bf16}, nullptr);
+  const auto expected = reference::swiglu<double>(values, kCols);
+  const double plain = relative_error(reference::swiglu<float>(values, kCols), expected);
+  CHECK(relative_error(y.floats(), expected) <= tolerance(plain, DType::bf16));
+  CHECK(y.is_guard_intact());
+}
+
 TEST_CASE("swiglu: gates far out close or open fully") {
   const DeviceBuffer x(std::vector<float>{-1e4f, -200.0f, 0.0f, 90.0f, 2.0f, 3.0f, 5.0f, 2.0f}, DType::f32),
       y(4, DType::f32);

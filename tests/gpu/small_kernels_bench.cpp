@@ -18,8 +18,11 @@
 #include "kernels/depth_to_space.h"
 #include "kernels/detections.h"
 #include "kernels/elementwise.h"
+#include "kernels/gates.h"
 #include "kernels/image_resize.h"
 #include "kernels/layer_norm.h"
+#include "kernels/map_resize.h"
+#include "kernels/pooling.h"
 #include "kernels/rows.h"
 #include "kernels/sine_embedding.h"
 #include "kernels/top_k.h"
@@ -204,6 +207,34 @@ void bench_three_levels(int batch) {
          rows * 8.0 * (12 * 12 + 48 * 64 + 64), [&](CudaStream stream) { cuda::deformable_attention(args, stream); });
 }
 
+// Maps of RT-DETR-R18 at 640 x 640, and DEIMv2-S's gates.
+void bench_maps(int batch) {
+  constexpr int kSide = 320, kChannels = 64, kGates = 1024;
+  const std::size_t pixels = std::size_t(batch) * kSide * kSide;
+  const std::int64_t rows = std::int64_t{batch} * 1600;
+  const DeviceBuffer x(random_values(pixels * kChannels), DType::bf16), y(pixels * kChannels, DType::bf16),
+      planes(random_values(std::size_t(batch) * 3 * 640 * 640), DType::f32);
+  report(fmt::format("channels last 640 x 640, batch {}", batch), batch * 3.0 * 640 * 640 * 6, [&](CudaStream stream) {
+    cuda::patches({floats(planes), y.data(), batch, 3, 1, {640, 640, 1, 0}, DType::bf16}, stream);
+  });
+  const PoolingWindow window{.height = 3, .width = 3, .stride = 2, .padding = 1};
+  report(fmt::format("pooling 3 x 3, 320 x 320 x 64, batch {}", batch), pixels * kChannels * 2.5,
+         [&](CudaStream stream) {
+           cuda::pooling({x.data(), y.data(), batch, kSide, kSide, kChannels, window, Pooling::max, kChannels,
+                          kChannels, DType::bf16},
+                         stream);
+         });
+  report(fmt::format("map_resize 40 x 40 x 256 to 80 x 80, batch {}", batch), batch * 256.0 * (1600 + 6400) * 2,
+         [&](CudaStream stream) {
+           cuda::map_resize(
+               {x.data(), y.data(), batch, 40, 40, 80, 80, 256, MapInterpolation::nearest, 256, 256, DType::bf16},
+               stream);
+         });
+  report(fmt::format("swiglu {} x {}", rows, kGates), rows * kGates * 6.0, [&](CudaStream stream) {
+    cuda::swiglu({x.data(), y.data(), rows, kGates, 2 * kGates, DType::bf16}, stream);
+  });
+}
+
 void bench_selection(int batch, int queries, int classes, float min_logit) {
   const std::size_t pairs = std::size_t(queries) * classes;
   const DeviceBuffer logits(random_values(batch * pairs, -5.0f), DType::f32),
@@ -261,6 +292,7 @@ void bench_all() {
   fmt::print("others\n");
   for (const int batch : {1, 16}) {
     bench_three_levels(batch);
+    bench_maps(batch);
     bench_selection(batch, 300, 91, -1e9f);
     bench_selection(batch, 300, 91, 0.0f);
     bench_long_top_k(batch, 8400);
