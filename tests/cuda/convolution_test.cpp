@@ -168,7 +168,7 @@ TEST_CASE("convolution: planes") {
   check_planes({{4, 32, 1, 2, 1, 2}, 1, 7, 40, f16, DType::f32, Activation::gelu, false});
   check_planes({{1, 40, 5, 5, 3, 2}, 2, 11, 52, f16, DType::f32, Activation::relu, true, 0, 8, true, 1.5f, -0.25f});
   check_planes({{2, 24, 4, 4, 4, 0}, 1, 12, 128, f16, f16, Activation::none, true, 0, 3, true});
-  check_planes({{3, 40, 7, 7, 2, 3}, 2, 17, 19, f16, f16, Activation::relu});     // too many products for tensor cores
+  check_planes({{3, 40, 7, 7, 2, 3}, 2, 17, 19, f16, f16, Activation::relu});    // too many products for tensor cores
   check_planes({{1, 8, 2, 2, 2, 0}, 2, 519, 1030, f16, f16, Activation::relu});  // as many tiles as take larger ones
   const std::vector<float> weight(32 * 5 * 9, 1.0f);
   const PackedConvolution convolution(weight.data(), nullptr, {5, 32, 3, 3, 2, 1}, DType::f16);
