@@ -25,11 +25,11 @@
 #include <algorithm>
 #include <cstdint>
 #include <limits>
-#include <type_traits>
 
 #include "kernels/cuda/attention/sm90_items.cuh"
 #include "kernels/cuda/attention/sm90_output.cuh"
 #include "kernels/cuda/attention/sm90_softmax.cuh"
+#include "kernels/cuda/attention/sm90_tiles.cuh"
 #include "kernels/cuda/attention/tensor_maps.h"
 #include "kernels/cuda/attention/tiles.h"
 #include "kernels/cuda/dynamic_shared.cuh"
@@ -38,21 +38,10 @@
 #include "kernels/cuda/ptx/cp_async_bulk_tensor.cuh"
 #include "kernels/cuda/ptx/mbarrier.cuh"
 #include "kernels/cuda/ptx/setmaxnreg.cuh"
-#include "kernels/cuda/ptx/wgmma.cuh"
 
 namespace vistazo::cuda {
 namespace hopper {
 namespace {
-
-template <typename C>
-__device__ void copy_panels(unsigned char* shared, const CUtensorMap& map, int rows, int head, int token, int batch,
-                            ptx::Barrier* barrier) {
-#pragma unroll
-  for (int panel = 0; panel < C::kPanels; ++panel) {
-    ptx::cp_async_bulk_tensor_4d(shared + panel * rows * C::kPanelBytes, &map, panel * C::kPanelColumns, head, token,
-                                 batch, barrier);
-  }
-}
 
 // One thread copies K and V, another Q.
 template <typename C>
@@ -95,188 +84,50 @@ __device__ void copy_queries(const Sm90Launch& x, unsigned char* shared, Barrier
   }
 }
 
-template <typename T, int kTiles>
-__device__ void multiply(float (&d)[kTiles][4], std::uint64_t a, std::uint64_t b, bool is_added) {
-  if constexpr (std::is_same_v<T, __half>) {
-    ptx::wgmma_f32_f16(d, a, b, is_added);
-  } else {
-    ptx::wgmma_f32_bf16(d, a, b, is_added);
-  }
-}
-template <typename T, int kTiles>
-__device__ void multiply(float (&d)[kTiles][4], const std::uint32_t (&a)[4], std::uint64_t b, bool is_added) {
-  if constexpr (std::is_same_v<T, __half>) {
-    ptx::wgmma_f32_f16(d, a[0], a[1], a[2], a[3], b, is_added);
-  } else {
-    ptx::wgmma_f32_bf16(d, a[0], a[1], a[2], a[3], b, is_added);
-  }
-}
-
-// Starts scores (64 x 8 kTiles) = Q K^T.
-template <typename C, int kTiles>
-__device__ void multiply_keys(float (&scores)[kTiles][4], const unsigned char* queries, const unsigned char* keys) {
-  ptx::hold(scores);
-  ptx::wgmma_fence();
-#pragma unroll
-  for (int d = 0; d < C::kDim; d += 16) {
-    const int panel = d / C::kPanelColumns, bytes = d % C::kPanelColumns * 2;
-    multiply<typename C::T>(
-        scores, ptx::advance(ptx::wgmma_descriptor<C::kPanelBytes>(queries), panel * kRows * C::kPanelBytes + bytes),
-        ptx::advance(ptx::wgmma_descriptor<C::kPanelBytes>(keys), panel * C::kTileKeys * C::kPanelBytes + bytes),
-        d > 0);
-  }
-  ptx::wgmma_commit();
-}
-
-// Starts out (64 x kDim) += P V.
-template <typename C, int kBlocks>
-__device__ void multiply_values(float (&out)[C::kDim / 8][4], std::uint32_t (&p)[kBlocks][4],
-                                const unsigned char* values) {
-  ptx::hold(out);
-  ptx::hold(p);
-  ptx::wgmma_fence();
-#pragma unroll
-  for (int n = 0; n < kBlocks; ++n) {
-    const std::uint64_t v = ptx::wgmma_descriptor<C::kPanelBytes>(values, C::kTileKeys * C::kPanelBytes);
-    multiply<typename C::T>(out, p[n], ptx::advance(v, n * 16 * C::kPanelBytes), true);
-  }
-  ptx::wgmma_commit();
-}
-
-// One consumer: a warpgroup and the queries that it owns.
+// The tiles that pass through a block's ring, as one of its consumers sees them.
 template <typename C>
-struct Consumer {
-  using T = typename C::T;
-  using Scores = float[C::kTileKeys / 8][4];
-  using Weights = std::uint32_t[C::kTileKeys / 16][4];
-  using Out = float[C::kDim / 8][4];
-
-  const Sm90Launch& x;
+struct Ring {
   Barriers<C>& barriers;
   unsigned char *queries, *keys;  // the values come behind the keys
-  int index, warp, lane;
-  int n = 0;  // the tile of the block whose keys come next
+  int consumer, lane;
 
+  __device__ const unsigned char* wait_keys(int n) {
+    const Place<C::kStages> place(n);
+    ptx::mbarrier_wait(&barriers.full_keys[place.stage], place.parity);
+    return keys + place.stage * C::kTileBytes;
+  }
+  __device__ const unsigned char* wait_values(int n) {
+    const Place<C::kStages> place(n);
+    ptx::mbarrier_wait(&barriers.full_values[place.stage], place.parity);
+    return keys + (C::kStages + place.stage) * C::kTileBytes;
+  }
   // Once for every warp: it has read what the barrier guards.
   __device__ void release(ptx::Barrier& barrier) {
     if (lane == 0) ptx::mbarrier_arrive(&barrier);
   }
-  __device__ void release_keys(int tile) { release(barriers.empty_keys[Place<C::kStages>(tile).stage]); }
-  __device__ void release_values(int tile) { release(barriers.empty_values[Place<C::kStages>(tile).stage]); }
+  __device__ void release_keys(int n) { release(barriers.empty_keys[Place<C::kStages>(n).stage]); }
+  __device__ void release_values(int n) { release(barriers.empty_values[Place<C::kStages>(n).stage]); }
+  __device__ void release_queries() { release(barriers.empty_queries[consumer]); }
+};
 
-  template <int kTiles>
-  __device__ void start_scores(float (&scores)[kTiles][4]) {
-    const Place<C::kStages> place(n);
-    ptx::mbarrier_wait(&barriers.full_keys[place.stage], place.parity);
-    multiply_keys<C>(scores, queries, keys + place.stage * C::kTileBytes);
-  }
-  __device__ void start_values(Out& out, Weights& weights, int tile) {
-    const Place<C::kStages> place(tile);
-    ptx::mbarrier_wait(&barriers.full_values[place.stage], place.parity);
-    multiply_values<C>(out, weights, keys + (C::kStages + place.stage) * C::kTileBytes);
-  }
-  // Waits for the scores, and for the products started before them.
-  template <int kTiles>
-  __device__ void finish_scores(float (&scores)[kTiles][4], bool is_last) {
-    ptx::wgmma_wait<0>();
-    ptx::hold(scores);
-    release_keys(n);
-    if (is_last) release(barriers.empty_queries[index]);
-  }
-  __device__ void finish_values(Out& out, Weights& weights, int tile) {
-    ptx::wgmma_wait<0>();
-    ptx::hold(out);
-    ptx::hold(weights);
-    release_values(tile);
-  }
-  __device__ void rescale(Out& out, const float (&correction)[2]) {
-#pragma unroll
-    for (int d = 0; d < C::kDim / 8; ++d) {
-#pragma unroll
-      for (int j = 0; j < 4; ++j) out[d][j] *= correction[j / 2];
-    }
-  }
+// One consumer: a warpgroup and the queries that it owns.
+template <typename C>
+struct Consumer {
+  const Sm90Launch& x;
+  Barriers<C>& barriers;
+  TileSums<C, Ring<C>> sums;
+  int index, warp, lane;
 
   // Goes through the tiles without reading.
   __device__ void skip(int tiles) {
 #pragma unroll 1
-    for (int i = 0; i < tiles; ++i, ++n) {
-      const Place<C::kStages> place(n);
-      ptx::mbarrier_wait(&barriers.full_keys[place.stage], place.parity);
-      release_keys(n);
-      ptx::mbarrier_wait(&barriers.full_values[place.stage], place.parity);
-      release_values(n);
+    for (int i = 0; i < tiles; ++i, ++sums.n) {
+      sums.ring.wait_keys(sums.n);
+      sums.ring.release_keys(sums.n);
+      sums.ring.wait_values(sums.n);
+      sums.ring.release_values(sums.n);
     }
-    release(barriers.empty_queries[index]);
-  }
-
-  // Weights of the first tile, which may hold the end of the keys: of its columns the first 8 kTiles are computed.
-  template <int kTiles>
-  __device__ void first_tile(int keys_left, bool is_last, Weights& weights, Rows& rows) {
-    float scores[kTiles][4];
-    start_scores(scores);
-    finish_scores(scores, is_last);
-    if (keys_left < kTiles * 8) {
-#pragma unroll
-      for (int t = 0; t < kTiles; ++t) {
-#pragma unroll
-        for (int i = 0; i < 4; ++i) {
-          if (t * 8 + (lane & 3) * 2 + (i & 1) >= keys_left) scores[t][i] = -INFINITY;
-        }
-      }
-    }
-    rows.weigh_first<T>(scores, weights);
-#pragma unroll
-    for (int block = kTiles / 2; block < C::kTileKeys / 16; ++block) {
-#pragma unroll
-      for (std::uint32_t& pair : weights[block]) pair = 0;
-    }
-    ++n;
-  }
-
-  // The product of the last tile's weights with V runs beside that of Q with the next tile's K and while its weights
-  // are computed.
-  __device__ void next_tile(bool is_last, Scores& scores, Weights& last, Weights& next, Out& out, Rows& rows) {
-    float correction[2];
-    const int behind = n - 1;
-    start_scores(scores);
-    start_values(out, last, behind);
-    ptx::wgmma_wait<1>();
-    ptx::hold(scores);
-    release_keys(n);
-    if (is_last) release(barriers.empty_queries[index]);
-    const bool has_risen = rows.weigh_next<T>(scores, next, correction);
-    finish_values(out, last, behind);
-    if (has_risen) rescale(out, correction);
-    ++n;
-  }
-
-  // Adds the products of all tiles to out, which is zero.
-  __device__ void sum_values(int tiles, int keys_left, Out& out, Rows& rows) {
-    Scores scores;
-    Weights even;
-    if (keys_left <= 32) {
-      first_tile<4>(keys_left, tiles == 1, even, rows);
-    } else if (keys_left <= 64) {
-      first_tile<8>(keys_left, tiles == 1, even, rows);
-    } else if (C::kTileKeys == 96 || keys_left <= 96) {
-      first_tile<12>(keys_left, tiles == 1, even, rows);
-    } else if constexpr (C::kTileKeys > 96) {
-      first_tile<16>(keys_left, tiles == 1, even, rows);
-    }
-    Weights odd;
-#pragma unroll 1
-    for (int i = 1; i < tiles; i += 2) {
-      next_tile(i + 1 == tiles, scores, even, odd, out, rows);
-      if (i + 1 == tiles) {
-        start_values(out, odd, n - 1);
-        finish_values(out, odd, n - 1);
-        return;
-      }
-      next_tile(i + 2 == tiles, scores, odd, even, out, rows);
-    }
-    start_values(out, even, n - 1);
-    finish_values(out, even, n - 1);
+    sums.ring.release_queries();
   }
 
   __device__ void run(float* partials) {
@@ -289,15 +140,15 @@ struct Consumer {
         skip(work.tiles);
         continue;
       }
-      Out out = {};
+      float out[C::kDim / 8][4] = {};
       Rows rows{.scale = x.launch.scale_log2};
-      sum_values(work.tiles, min(x.launch.args.keys - work.tile(0) * C::kTileKeys, C::kTileKeys), out, rows);
+      sums.add(work.tiles, work.keys_of_first<C>(x), out, rows);
       finish(item, out, rows, partials, phases);
     }
   }
 
   // Writes the item's output. All addresses are computed anew: kept, they would cost the loop over tiles registers.
-  __device__ void finish(int item, const Out& out, const Rows& rows, float* partials, int& phases) {
+  __device__ void finish(int item, const float (&out)[C::kDim / 8][4], const Rows& rows, float* partials, int& phases) {
     int own_index = index, own_thread = warp * 32 + lane;
     asm volatile("" : "+r"(item), "+r"(own_index), "+r"(own_thread));
     const Work work(x, item, C::kQueries);
@@ -371,13 +222,8 @@ __global__ void __launch_bounds__(C::kThreads, C::kBlocks) attention_sm90_kernel
   } else {
     ptx::setmaxnreg_inc<C::kComputeRegisters>();
     const int index = group - 1;
-    Consumer<C> consumer{x,
-                         barriers,
-                         shared + index * C::kQueryBytes,
-                         shared + C::kConsumers * C::kQueryBytes,
-                         index,
-                         __shfl_sync(kWholeWarp, thread / 32 % 4, 0),
-                         lane};
+    const Ring<C> ring{barriers, shared + index * C::kQueryBytes, shared + C::kConsumers * C::kQueryBytes, index, lane};
+    Consumer<C> consumer{x, barriers, {ring, lane}, index, __shfl_sync(kWholeWarp, thread / 32 % 4, 0), lane};
     consumer.run(partials);
     // Others may still read this block's sums.
     if (ranks > 1) ptx::cluster_barrier();
@@ -386,17 +232,8 @@ __global__ void __launch_bounds__(C::kThreads, C::kBlocks) attention_sm90_kernel
 
 template <typename C>
 void launch_kernel(const AttentionLaunch& parameters, const Sm90Choice& choice, CudaStream stream) {
-  Sm90Launch x{};
-  x.launch = parameters;
-  x.launch.query_tiles = (parameters.args.queries + C::kQueries - 1) / C::kQueries;
-  x.maps = make_tensor_maps(parameters.args, C::kPanelColumns, kRows, C::kTileKeys);
-  x.key_tiles = (parameters.args.keys + C::kTileKeys - 1) / C::kTileKeys;
-  const std::int64_t items = std::int64_t{parameters.args.batch} * parameters.args.heads * x.launch.query_tiles;
-  if (items > std::numeric_limits<int>::max()) {
-    fail(Error::Code::unsupported, "attention: {} blocks are more than a grid holds; split the batch", items);
-  }
+  Sm90Launch x = make_sm90_launch<C>(parameters, C::kQueries);
   const int split = std::min(choice.split, x.key_tiles);
-  x.items = static_cast<int>(items);
   x.clusters = std::min(x.items, std::max(1, choice.multiprocessors * C::kBlocks / split));
   launch("attention", attention_sm90_kernel<C>, x.clusters * split, C::kThreads,
          static_cast<std::size_t>(shared_bytes<C>(split > 1)), stream, x, split);

@@ -1,40 +1,48 @@
 #pragma once
 
 #include <cstdint>
+#include <limits>
 
+#include "kernels/base/error.h"
 #include "kernels/cuda/attention/tensor_maps.h"
 #include "kernels/cuda/attention/tiles.h"
 #include "kernels/cuda/ptx/cluster.cuh"
 #include "kernels/cuda/ptx/mbarrier.cuh"
 
-// What the roles in a block of sm90.cu share: sizes, shared memory, the items of the work and their places in the
-// rings.
+// What the kernels for sm_90 and the roles in their blocks share: sizes, shared memory, the items of the work and the
+// places of tiles in the rings.
 namespace vistazo::cuda::hopper {
 
 constexpr int kGroup = 128;  // threads of a warpgroup
 constexpr int kRows = 64;    // queries of a consumer: those of one wgmma
 
-// What the compiler must know of a kernel.
-template <typename Element, int kPaddedDim, int kConsumerCount>
-struct Config {
+// How queries and tiles of keys lie in shared memory. An operand is stored as panels of columns, a row of a panel at
+// most the 128 bytes of the widest swizzle.
+template <typename Element, int kPaddedDim, int kKeys>
+struct Tiles {
   using T = Element;
   static constexpr int kDim = kPaddedDim;  // the larger of head_dim and value_dim, padded
+  static constexpr int kTileKeys = kKeys;
+  static constexpr int kPanelBytes = kDim * 2 < 128 ? kDim * 2 : 128;
+  static constexpr int kPanelColumns = kPanelBytes / 2;
+  static constexpr int kPanels = kDim / kPanelColumns;
+  static constexpr int kQueryBytes = kRows * kDim * 2;
+  static constexpr int kTileBytes = kTileKeys * kDim * 2;
+};
+
+// What the compiler must know of sm90.cu's kernel. As many keys to a tile as the registers permit.
+template <typename Element, int kPaddedDim, int kConsumerCount>
+struct Config : Tiles<Element, kPaddedDim, kConsumerCount == 3 ? 96 : 128> {
+  using Base = Tiles<Element, kPaddedDim, kConsumerCount == 3 ? 96 : 128>;
+  using Base::kDim, Base::kQueryBytes, Base::kTileBytes;
   static constexpr int kConsumers = kConsumerCount;
   static constexpr int kQueries = kConsumers * kRows;  // of an item
   static constexpr int kThreads = (kConsumers + 1) * kGroup;
   static constexpr int kBlocks = kConsumers == 1 ? 2 : 1;  // on a multiprocessor
-  // All registers but those of the copying warpgroup, and as many keys to a tile as they permit.
+  // All registers but those of the copying warpgroup.
   static constexpr int kCopyRegisters = kConsumers == 3 ? 32 : 40;
   static constexpr int kComputeRegisters = kConsumers == 3 ? 160 : kConsumers == 2 ? 232 : 216;
-  static constexpr int kTileKeys = kConsumers == 3 ? 96 : 128;
   static constexpr int kStages = kDim == 128 || (kConsumers == 1 && kDim == 64) ? 2 : 4;
-
-  // An operand is stored as panels of columns, a row of a panel at most the 128 bytes of the widest swizzle.
-  static constexpr int kPanelBytes = kDim * 2 < 128 ? kDim * 2 : 128;
-  static constexpr int kPanelColumns = kPanelBytes / 2;
-  static constexpr int kPanels = kDim / kPanelColumns;
-  static constexpr int kQueryBytes = kRows * kDim * 2;  // of one consumer
-  static constexpr int kTileBytes = kTileKeys * kDim * 2;
   // Sums that the blocks of a cluster exchange: a row of f32 with 8 more, so that storing meets no bank conflicts.
   static constexpr int kPartialStride = kDim + 8;
   static constexpr int kPartialBytes = kRows * (kPartialStride + 2) * 4;  // of one consumer
@@ -46,8 +54,25 @@ struct Sm90Launch {
   AttentionTensorMaps maps;
   int key_tiles;
   int items;     // query tiles of all (batch entry, head)
-  int clusters;  // of the grid
+  int clusters;  // of the grid; for the launcher to fill in
 };
+
+// For items of so many queries.
+template <typename C>
+Sm90Launch make_sm90_launch(const AttentionLaunch& parameters, int queries) {
+  const AttentionArgs& args = parameters.args;
+  Sm90Launch x{};
+  x.launch = parameters;
+  x.launch.query_tiles = (args.queries + queries - 1) / queries;
+  x.maps = make_tensor_maps(args, C::kPanelColumns, kRows, C::kTileKeys);
+  x.key_tiles = (args.keys + C::kTileKeys - 1) / C::kTileKeys;
+  const std::int64_t items = std::int64_t{args.batch} * args.heads * x.launch.query_tiles;
+  if (items > std::numeric_limits<int>::max()) {
+    fail(Error::Code::unsupported, "attention: {} blocks are more than a grid holds; split the batch", items);
+  }
+  x.items = static_cast<int>(items);
+  return x;
+}
 
 template <typename C>
 struct Barriers {
@@ -67,25 +92,41 @@ constexpr int shared_bytes(bool is_split) {
 template <int kStages>
 struct Place {
   int stage, parity;
-  __device__ explicit Place(int n) : stage(n % kStages), parity(n / kStages & 1) {
-    static_assert((kStages & (kStages - 1)) == 0);
-  }
+  __device__ explicit Place(int n) : stage(n % kStages), parity(n / kStages & 1) {}
 };
 
-// The item of a block, and the tiles of keys that the block has of it.
-struct Work {
-  int batch, head, first_query, first_tile, tiles;
+struct Item {
+  int batch, head, first_query;
 
-  __device__ Work(const Sm90Launch& x, int item, int queries) {
-    const int rank = ptx::cluster_rank(), ranks = ptx::cluster_blocks(), pair = item / x.launch.query_tiles;
+  __device__ Item(const Sm90Launch& x, int item, int queries) {
+    const int pair = item / x.launch.query_tiles;
     batch = pair / x.launch.args.heads;
     head = pair % x.launch.args.heads;
     first_query = item % x.launch.query_tiles * queries;
-    first_tile = rank * x.key_tiles / ranks;
-    tiles = (rank + 1) * x.key_tiles / ranks - first_tile;
+  }
+};
+
+// The tiles of keys that one of several parts has of an item.
+struct KeyRange {
+  int first_tile, tiles;
+
+  __device__ KeyRange(const Sm90Launch& x, int part, int parts) {
+    first_tile = part * x.key_tiles / parts;
+    tiles = (part + 1) * x.key_tiles / parts - first_tile;
   }
   // The last one, which may hold the end of the keys, goes first.
   __device__ int tile(int i) const { return i == 0 ? first_tile + tiles - 1 : first_tile + i - 1; }
+  // The keys in that first one.
+  template <typename C>
+  __device__ int keys_of_first(const Sm90Launch& x) const {
+    return min(x.launch.args.keys - tile(0) * C::kTileKeys, C::kTileKeys);
+  }
+};
+
+// An item, and the tiles of keys that the block has of it.
+struct Work : Item, KeyRange {
+  __device__ Work(const Sm90Launch& x, int item, int queries)
+      : Item(x, item, queries), KeyRange(x, ptx::cluster_rank(), ptx::cluster_blocks()) {}
 };
 
 }  // namespace vistazo::cuda::hopper

@@ -5,8 +5,9 @@
 
 #include "kernels/cuda/attention/sm90_items.cuh"
 #include "kernels/cuda/attention/sm90_softmax.cuh"
+#include "kernels/cuda/ptx/cluster.cuh"
 
-// From the sums of a consumer of sm90.cu to the output, directly or together with the other blocks of a cluster.
+// From the sums of a warpgroup to the output, directly or together with the other blocks of a cluster.
 namespace vistazo::cuda::hopper {
 
 // Of four 32-bit words that each of a row's lanes has, lane t of four gets the t-th of all.
@@ -22,30 +23,45 @@ __device__ inline uint4 transpose_words(const std::uint32_t (&w)[4], int t) {
 }
 
 template <typename T>
-__device__ T* out_row(const AttentionArgs& args, const Work& work, int row) {
-  return static_cast<T*>(args.out) + work.batch * args.out_batch_stride + row * args.out_row_stride +
-         std::int64_t{work.head} * args.value_dim;
+__device__ T* out_row(const AttentionArgs& args, const Item& item, int row) {
+  return static_cast<T*>(args.out) + item.batch * args.out_batch_stride + row * args.out_row_stride +
+         std::int64_t{item.head} * args.value_dim;
+}
+
+// Row r (0 or 1) of a thread's two.
+__device__ inline int row_of(int r, int thread) {
+  return thread / 32 * 16 + thread % 32 / 4 + 8 * r;
+}
+
+// Writes a row, of which four lanes have two columns of every 8: of four such blocks each lane writes one.
+template <typename C>
+__device__ void store_row(const AttentionArgs& args, const Item& item, int row, const float (&x)[C::kDim / 8][2],
+                          float factor, int lane) {
+  using T = typename C::T;
+  auto* const to = reinterpret_cast<uint4*>(out_row<T>(args, item, row));
+#pragma unroll
+  for (int d = 0; d < C::kDim / 8; d += 4) {
+    std::uint32_t words[4];
+#pragma unroll
+    for (int j = 0; j < 4; ++j) words[j] = pack<T>(x[d + j][0] * factor, x[d + j][1] * factor);
+    const uint4 columns = transpose_words(words, lane & 3);
+    const int block = d + (lane & 3);
+    if (row < args.queries && block * 8 < args.value_dim) to[block] = columns;
+  }
 }
 
 template <typename C>
-__device__ void store_rows(const AttentionArgs& args, const Work& work, int first_row,
+__device__ void store_rows(const AttentionArgs& args, const Item& item, int first_row,
                            const float (&out)[C::kDim / 8][4], const float (&sum)[2], int thread) {
-  using T = typename C::T;
-  const int lane = thread % 32;
 #pragma unroll
   for (int r = 0; r < 2; ++r) {
-    const int row = first_row + thread / 32 * 16 + lane / 4 + 8 * r;
-    const float inverse = 1.0f / sum[r];
-    T* const to = out_row<T>(args, work, row);
+    float x[C::kDim / 8][2];
 #pragma unroll
-    for (int d = 0; d < C::kDim / 8; d += 4) {
-      std::uint32_t words[4];
-#pragma unroll
-      for (int j = 0; j < 4; ++j) words[j] = pack<T>(out[d + j][2 * r] * inverse, out[d + j][2 * r + 1] * inverse);
-      const uint4 columns = transpose_words(words, lane & 3);
-      const int column = (d + (lane & 3)) * 8;
-      if (row < args.queries && column < args.value_dim) *reinterpret_cast<uint4*>(to + column) = columns;
+    for (int d = 0; d < C::kDim / 8; ++d) {
+      x[d][0] = out[d][2 * r];
+      x[d][1] = out[d][2 * r + 1];
     }
+    store_row<C>(args, item, first_row + row_of(r, thread), x, 1.0f / sum[r], thread % 32);
   }
 }
 
@@ -57,7 +73,7 @@ __device__ void store_partial(float* partial, const float (&out)[C::kDim / 8][4]
   const int lane = thread % 32;
 #pragma unroll
   for (int r = 0; r < 2; ++r) {
-    const int row = thread / 32 * 16 + lane / 4 + 8 * r;
+    const int row = row_of(r, thread);
 #pragma unroll
     for (int d = 0; d < C::kDim / 8; ++d) {
       *reinterpret_cast<float2*>(partial + row * C::kPartialStride + d * 8 + (lane & 3) * 2) =
@@ -72,7 +88,7 @@ __device__ void store_partial(float* partial, const float (&out)[C::kDim / 8][4]
 // Adds the sums of all blocks of the cluster, in the order of ranks, and writes this block's share of the output: 8
 // columns a thread.
 template <typename C>
-__device__ void combine(const AttentionArgs& args, const Work& work, int first_row, const float* partial, int rank,
+__device__ void combine(const AttentionArgs& args, const Item& item, int first_row, const float* partial, int rank,
                         int ranks, int thread) {
   using T = typename C::T;
   constexpr int kPieces = C::kDim / 8;
@@ -102,7 +118,7 @@ __device__ void combine(const AttentionArgs& args, const Work& work, int first_r
     }
     if (first_row + row >= args.queries || column >= args.value_dim) continue;
     const float inverse = 1.0f / total;
-    *reinterpret_cast<uint4*>(out_row<T>(args, work, first_row + row) + column) =
+    *reinterpret_cast<uint4*>(out_row<T>(args, item, first_row + row) + column) =
         uint4{pack<T>(x[0] * inverse, x[1] * inverse), pack<T>(x[2] * inverse, x[3] * inverse),
               pack<T>(x[4] * inverse, x[5] * inverse), pack<T>(x[6] * inverse, x[7] * inverse)};
   }
