@@ -58,6 +58,7 @@ struct Warp {
   std::array<void*, 32> given{};
   void (*whole)(Lanes) = nullptr;
   std::source_location where;
+  bool is_asleep = false;
 };
 
 struct BlockBarrier {
@@ -106,13 +107,15 @@ class Block {
     while (live_ > 0) {
       bool has_progress = false;
       for (Thread& thread : threads_) {
+        if (warps_[thread.index.x / 32].is_asleep) continue;
         if (thread.has_exited || (thread.condition != nullptr && !(*thread.condition)())) continue;
         thread.condition = nullptr;
         current_ = &thread;
         thread.fiber = std::move(thread.fiber).resume();
         has_progress = true;
       }
-      has_progress = run_copies(!has_progress) || has_progress;
+      const bool has_slept = put_to_sleep(has_progress);
+      has_progress = run_copies(!has_progress && !has_slept) || has_progress || has_slept;
       if (!has_progress) give_turn();
     }
     while (run_copies(true)) {
@@ -185,6 +188,16 @@ class Block {
     complete(warp);
     for (BlockBarrier& barrier : barriers_) complete(barrier);
     complete(cluster_);
+  }
+
+  // Lets warps sleep for a few turns at random, so that they drift apart; none if no other can go on. Whether any did.
+  bool put_to_sleep(bool has_progress) {
+    bool has_slept = false;
+    for (Warp& warp : warps_) {
+      has_slept = has_slept || warp.is_asleep;
+      warp.is_asleep = has_progress && random_() % 8 < (warp.is_asleep ? 6 : 1);
+    }
+    return has_slept;
   }
 
   bool run_copies(bool is_idle) {

@@ -10,11 +10,11 @@
 // their synchronisation are tested where there is no GPU. A thread of a kernel is a fiber; what it calls of CUDA and of
 // kernels/cuda/ptx/ is found in include/ beside this file and ends up in the functions below.
 //
-// It is meaner than a GPU where that finds errors: bulk copies arrive as late as they may or at random, products of a
-// warpgroup and cp.async copies take place in the wait for them, dynamic shared memory starts as NaN and is guarded
-// behind its end. A block in which nobody can go on, lanes that meet at different instructions, more arrivals than a
-// barrier counts and shared memory read from a block that has exited end the program with a message.
-// It knows nothing of: time, registers, caches, memory order between threads, the order of generic and asynchronous
+// It is meaner than a GPU where that finds errors: bulk copies arrive as late as they may or at random, warps drift
+// apart, products of a warpgroup and cp.async copies take place in the wait for them, dynamic shared memory starts as
+// NaN and is guarded behind its end. A block in which nobody can go on, lanes that meet at different instructions, more
+// arrivals than a barrier counts and shared memory read from a block that has exited end the program with a message. It
+// knows nothing of: time, registers, caches, memory order between threads, the order of generic and asynchronous
 // accesses to shared memory, kernels that overlap.
 namespace vistazo::emulation {
 
