@@ -94,8 +94,17 @@ bool is_hopper() {
   return major == 9;
 }
 
-// All that can run it: the choice of the launcher, the portable kernel, and on 9.0 every division of the work that
-// sm90.cu has, on a device that looks smaller than it is, so that blocks get several items.
+// sm90_pair.cu, where it can run.
+std::vector<Path> pair_path_of(const AttentionArgs& args) {
+  if (args.dtype == DType::f32 || !is_hopper() || !cuda::suits_sm90(cuda::make_attention_launch(args))) return {};
+  if (std::max(args.head_dim, args.value_dim) > 64) return {};
+  return {{"sm90, pairs of warpgroups", [](const AttentionArgs& a) {
+             cuda::attention_sm90(cuda::make_attention_launch(a), {1, 1, 1, true}, nullptr);
+           }}};
+}
+
+// All that can run it: the choice of the launcher, the portable kernel, and on 9.0 every division of the work, that of
+// sm90.cu on a device that looks smaller than it is, so that blocks get several items.
 std::vector<Path> paths_of(const AttentionArgs& args) {
   std::vector<Path> paths = {{"automatic", [](const AttentionArgs& a) { cuda::attention(a, nullptr); }}};
   if (args.dtype == DType::f32) return paths;
@@ -110,15 +119,19 @@ std::vector<Path> paths_of(const AttentionArgs& args) {
            }});
     }
   }
+  for (Path& path : pair_path_of(args)) paths.push_back(std::move(path));
   return paths;
 }
 
-void check_against_reference(const Inputs& in, const AttentionShape& s, DType dtype, float scale) {
+using Paths = std::vector<Path> (*)(const AttentionArgs&);
+
+void check_against_reference(const Inputs& in, const AttentionShape& s, DType dtype, float scale,
+                             Paths paths = paths_of) {
   const Expected expected = expect(in, s, scale, dtype);
   const DeviceBuffer q(in.q, dtype), k(in.k, dtype), v(in.v, dtype);
   AttentionArgs args = dense_args(s, q.data(), k.data(), v.data(), nullptr, dtype);
   args.scale = scale;
-  for (const Path& path : paths_of(args)) {
+  for (const Path& path : paths(args)) {
     const DeviceBuffer out(s.out_size(), dtype);
     args.out = out.data();
     path.run(args);
@@ -130,8 +143,8 @@ void check_against_reference(const Inputs& in, const AttentionShape& s, DType dt
   }
 }
 
-void check_against_reference(const AttentionShape& s, DType dtype) {
-  check_against_reference(random_inputs(s, dtype), s, dtype, 1.0f / std::sqrt(static_cast<float>(s.head_dim)));
+void check_against_reference(const AttentionShape& s, DType dtype, Paths paths = paths_of) {
+  check_against_reference(random_inputs(s, dtype), s, dtype, 1.0f / std::sqrt(static_cast<float>(s.head_dim)), paths);
 }
 
 }  // namespace
@@ -159,6 +172,41 @@ TEST_CASE("attention: head dimensions") {
     }
     for (const auto& [qk, v] : {std::pair{32, 64}, {64, 32}, {1, 128}, {128, 1}, {24, 33}, {33, 24}, {16, 96}}) {
       check_against_reference({2, 2, 50, 130, qk, v}, dtype);
+    }
+  }
+}
+
+TEST_CASE("attention: two warpgroups that divide the keys") {
+  for (const DType dtype : {DType::f16, DType::bf16}) {
+    SUBCASE("numbers of keys around those of tiles, stages and halves") {
+      for (const int dim : {32, 64}) {
+        for (const int keys : {1, 2, 31, 33, 63, 64, 65, 96, 97, 127, 128, 129, 192, 193, 325, 384, 385, 485, 1605}) {
+          check_against_reference({1, 2, keys < 400 ? 65 : 7, keys, dim, dim}, dtype, pair_path_of);
+        }
+      }
+    }
+    SUBCASE("numbers of queries, heads and batch entries") {
+      for (const int queries : {1, 63, 64, 127, 128, 129, 325}) {
+        check_against_reference({queries < 128 ? 3 : 1, 3, queries, 145, 64, 64}, dtype, pair_path_of);
+      }
+    }
+    SUBCASE("a key 80 above the others, in either half, in tiles computed first and last") {
+      const AttentionShape shape{1, 1, 40, 485, 64, 64};
+      for (const std::size_t key : {0u, 191u, 192u, 255u, 256u, 447u, 448u, 484u}) {
+        Inputs in = random_inputs(shape, dtype);
+        for (std::size_t i = 0; i < in.q.size(); ++i) in.q[i] = i % 64 == 0 ? 1.0f : in.q[i] * 0.125f;
+        for (std::size_t j = 0; j < 485; ++j) in.k[j * 64] = j == key ? 640.0f : 0.0f;
+        check_against_reference(in, shape, dtype, 0.125f, pair_path_of);
+      }
+    }
+    SUBCASE("a half whose scores are too far below the other's to count") {
+      for (const bool is_first_half : {true, false}) {
+        const AttentionShape shape{1, 1, 40, 256, 32, 32};
+        Inputs in = random_inputs(shape, dtype);
+        for (std::size_t i = 0; i < in.q.size(); i += 32) in.q[i] = 8.0f;
+        for (std::size_t j = 0; j < 256; ++j) in.k[j * 32] = (j < 128) == is_first_half ? -64.0f : 64.0f;
+        check_against_reference(in, shape, dtype, 0.25f, pair_path_of);
+      }
     }
   }
 }

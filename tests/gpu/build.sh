@@ -12,8 +12,8 @@ architecture=${VISTAZO_CUDA_ARCH:-90}
 common=(-std=c++20 -O3 -DFMT_HEADER_ONLY -I. -Iengine)
 shared=-fPIC # for the library that Python loads
 shopt -s globstar extglob
-kernels=(kernels/cuda/**/!(sm90).cu)
-hopper=(kernels/cuda/**/sm90.cu) # instructions that compute capability 9.0 alone has
+kernels=(kernels/cuda/**/!(sm90*).cu)
+hopper=(kernels/cuda/**/sm90*.cu) # instructions that compute capability 9.0 alone has
 host=(kernels/cuda/**/*.cpp)
 objects=()
 for source in "${kernels[@]}"; do

@@ -258,6 +258,9 @@ void choose_dim(const AttentionLaunch& parameters, const Sm90Choice& choice, Cud
 }  // namespace hopper
 
 void attention_sm90(const AttentionLaunch& parameters, const Sm90Choice& choice, CudaStream stream) {
+  if (choice.is_paired && std::max(parameters.args.head_dim, parameters.args.value_dim) <= 64) {
+    return attention_sm90_pair(parameters, stream);
+  }
   if (parameters.args.dtype == DType::f16) return hopper::choose_dim<__half>(parameters, choice, stream);
   hopper::choose_dim<__nv_bfloat16>(parameters, choice, stream);
 }
