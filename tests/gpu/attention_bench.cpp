@@ -3,7 +3,8 @@
 //
 //   attention_bench            what the launcher chooses, bf16
 //   attention_bench --f16      and f16, --f32 and f32, up to 4301 tokens
-//   attention_bench --choices  every division of the work that sm90.cu has, best first
+//   attention_bench --choices  every division of the work that sm90.cu and sm90_pair.cu have, best first, and the times
+//                              that the model behind the choice gives those that it considers
 #include <cuda_runtime_api.h>
 #include <fmt/core.h>
 
@@ -150,6 +151,10 @@ void bench(const Shape& s, DType dtype, const Pool& pool) {
              name_of(dtype), best, s.flops() / best * 1e-6, 100 * std::abs(first - second) / best);
 }
 
+std::string name_of(const cuda::Sm90Choice& choice) {
+  return choice.is_paired ? "pairs" : fmt::format("{}x{}", choice.consumers, choice.split);
+}
+
 void bench_choices(const Shape& s, const Pool& pool) {
   int multiprocessors = 0;
   check_cuda(cudaDeviceGetAttribute(&multiprocessors, cudaDevAttrMultiProcessorCount, 0), "cudaDeviceGetAttribute");
@@ -162,16 +167,24 @@ void bench_choices(const Shape& s, const Pool& pool) {
     for (const int split : {1, 2, 3}) {
       if (s.dim > 64 && (split > 1 || consumers != 2)) continue;
       const cuda::Sm90Choice choice{consumers, split, multiprocessors};
-      time(fmt::format("{}x{}", consumers, split), [choice](const auto& args, CudaStream stream) {
+      time(name_of(choice), [choice](const auto& args, CudaStream stream) {
         cuda::attention_sm90(cuda::make_attention_launch(args), choice, stream);
       });
     }
   }
+  if (s.dim <= 64) {
+    time("pairs", [](const auto& args, CudaStream stream) {
+      cuda::attention_sm90_pair(cuda::make_attention_launch(args), stream);
+    });
+  }
   std::sort(times.begin(), times.end());
-  const cuda::Sm90Choice chosen = cuda::choose_sm90(args_of(s, DType::bf16, pool, 0), multiprocessors);
-  fmt::print("{:20s} {:5.0f} TFLOP/s, chosen {}x{}:", s.name, s.flops() / times[0].first * 1e-6, chosen.consumers,
-             chosen.split);
+  const AttentionArgs args = args_of(s, DType::bf16, pool, 0);
+  fmt::print("{:20s} {:5.0f} TFLOP/s, chosen {}:", s.name, s.flops() / times[0].first * 1e-6,
+             name_of(cuda::choose_sm90(args, multiprocessors)));
   for (const auto& [us, name] : times) fmt::print(" {} {:.1f}", name, us);
+  fmt::print("; by the model");
+  for (const auto& [choice, us] : cuda::estimate_sm90(args, multiprocessors))
+    fmt::print(" {} {:.1f}", name_of(choice), us);
   fmt::print("\n");
 }
 

@@ -100,6 +100,11 @@ for bench in attention_bench small_kernels_bench; do
     cat "$out/$bench.log"
   fi
 done
+if wants bench "$build/attention_bench"; then
+  step 60 choices "$build/attention_bench" --choices
+  require_success
+  cat "$out/choices.log"
+fi
 if wants bench "$build/vistazo"; then
   step 30 vistazo "$build/vistazo" bench --model weights/cells --device cuda --batch 1,16 --seconds 0.5 --stages 480x640
   require_success
@@ -107,7 +112,7 @@ if wants bench "$build/vistazo"; then
 fi
 if python3 -c 'import importlib.util, sys; sys.exit(importlib.util.find_spec("torch") is None)' 2>/dev/null; then
   if wants peers; then
-    step 40 sdpa python3 tests/bench/peers/bench_sdpa.py --library "$build/libvistazo_attention.so"
+    step 60 sdpa python3 tests/bench/peers/bench_sdpa.py --library "$build/libvistazo_attention.so" --paired
     cat "$out/sdpa.log"
   fi
   if wants peers "$build/vistazo"; then

@@ -1,15 +1,27 @@
 #include <algorithm>
+#include <array>
 #include <cmath>
+#include <limits>
 
 #include "kernels/cuda/attention/tiles.h"
 
 namespace vistazo::cuda {
+namespace {
 
-// The division with the least time by a model of sm90.cu, fitted to an H200 at dimensions 64 and 32: a round of items
-// costs a constant and a time for each tile of keys. With one consumer to a block two blocks share a multiprocessor,
-// and the next kernel finds room early, which suits few items; three consumers read K and V a third as often. A cluster
-// starts and ends slowly: its blocks pay from about 1500 keys on, where they fill multiprocessors that were idle.
-Sm90Choice choose_sm90(const AttentionArgs& args, int multiprocessors) {
+// sm90_pair.cu has not run on a GPU: until its term below is fitted there, only tests and benches ask for it.
+constexpr bool kIsPairChosen = false;
+
+}  // namespace
+
+// Times of sm90.cu are fitted to an H200 at dimensions 64 and 32: a round of items costs a constant and a time for each
+// tile of keys. With one consumer to a block two blocks share a multiprocessor, and the next kernel finds room early,
+// which suits few items; three consumers read K and V a third as often. A cluster starts and ends slowly: its blocks
+// pay from about 1500 keys on, where they fill multiprocessors that were idle.
+//
+// The time of sm90_pair.cu is a guess: 440 cycles for 64 x 64 scores, as three consumers need on a full multiprocessor,
+// two of them a step, four where two blocks share a multiprocessor; and a little for the join. Nothing speaks for it
+// once every multiprocessor has more than its two blocks.
+std::array<Sm90Estimate, 4> estimate_sm90(const AttentionArgs& args, int multiprocessors) {
   const bool is_narrow = std::max(args.head_dim, args.value_dim) <= 32;
   const double tile_factor = is_narrow ? 0.85 : 1.0, round_factor = is_narrow ? 0.7 : 1.0;
   const auto tiles = [&](int keys, int split) {
@@ -27,9 +39,21 @@ Sm90Choice choose_sm90(const AttentionArgs& args, int multiprocessors) {
   // Blocks of two to a multiprocessor drift apart, so that a last round that is not full costs less than one that is.
   const double one = std::max(1.0, (rounds + std::ceil(rounds)) / 2) * round(2.0, is_alone ? 0.8 : 1.1, tiles(128, 1));
   const double three = 1.0 + std::ceil(items(3) / multiprocessors) * round(1.9, 1.05, tiles(96, 1));
-  const double pairs = std::ceil(items(3) / (multiprocessors / 2)) * round(6.5, 1.05, tiles(96, 2));
-  if (pairs < one && pairs < three) return {3, 2, multiprocessors};
-  return {three < one ? 3 : 1, 1, multiprocessors};
+  const double clusters = std::ceil(items(3) / (multiprocessors / 2)) * round(6.5, 1.05, tiles(96, 2));
+  const double pairs =
+      rounds <= 1 ? round(2.2, is_alone ? 0.5 : 1.0, tiles(64, 2)) : std::numeric_limits<double>::infinity();
+  return {{{{1, 1, multiprocessors}, one},
+           {{3, 1, multiprocessors}, three},
+           {{3, 2, multiprocessors}, clusters},
+           {{1, 1, multiprocessors, true}, pairs}}};
+}
+
+Sm90Choice choose_sm90(const AttentionArgs& args, int multiprocessors) {
+  const auto estimates = estimate_sm90(args, multiprocessors);
+  const auto end = kIsPairChosen ? estimates.end() : estimates.end() - 1;
+  return std::min_element(estimates.begin(), end,
+                          [](const Sm90Estimate& a, const Sm90Estimate& b) { return a.microseconds < b.microseconds; })
+      ->choice;
 }
 
 }  // namespace vistazo::cuda

@@ -6,6 +6,8 @@ of a transformer leave them. Contenders take turns for --rounds rounds; a figure
 that of the better peer's time to ours, with its range over the rounds. Results are compared before they are timed.
 
     bench_sdpa.py --library libvistazo_attention.so [--rounds 9] [--f16]      needs torch and a GPU; a Markdown table
+    ... --paired             by pairs of warpgroups too (sm90_pair.cu), in a row of its own, up to dimension 64
+    ... --shapes TEXT        only shapes with TEXT in their names
 tests/gpu/build.sh makes the library.
 """
 
@@ -55,17 +57,21 @@ def microseconds(graph, calls):
     return begin.elapsed_time(end) * 1e3 / calls
 
 
-def contenders(library, dtype, shape):
+def contenders(library, dtype, shape, with_pairs):
     """Functions of q, k, v in (B, N, H, D) that return the output, by name."""
     batch, heads, tokens, dim = shape
 
-    def ours(q, k, v):
-        out = torch.empty_like(q)
-        stream = ctypes.c_void_p(torch.cuda.current_stream().cuda_stream)
-        pointers = [ctypes.c_void_p(x.data_ptr()) for x in (q, k, v, out)]
-        if library.vistazo_attention(*pointers, batch, tokens, heads, dim, int(dtype == torch.float16), stream):
-            raise RuntimeError("vistazo_attention failed")
-        return out
+    def ours(is_paired):
+        def call(q, k, v):
+            out = torch.empty_like(q)
+            stream = ctypes.c_void_p(torch.cuda.current_stream().cuda_stream)
+            pointers = [ctypes.c_void_p(x.data_ptr()) for x in (q, k, v, out)]
+            kind = int(dtype == torch.float16), int(is_paired)
+            if library.vistazo_attention(*pointers, batch, tokens, heads, dim, *kind, stream):
+                raise RuntimeError("vistazo_attention failed")
+            return out
+
+        return call
 
     def peer(backend):
         def call(q, k, v):
@@ -74,10 +80,11 @@ def contenders(library, dtype, shape):
 
         return call
 
-    return {"ours": ours, "fa2": peer(SDPBackend.FLASH_ATTENTION), "cudnn": peer(SDPBackend.CUDNN_ATTENTION)}
+    own = {"ours": ours(False)} | ({"paired": ours(True)} if with_pairs and dim <= 64 else {})
+    return own | {"fa2": peer(SDPBackend.FLASH_ATTENTION), "cudnn": peer(SDPBackend.CUDNN_ATTENTION)}
 
 
-def bench(name, shape, dtype, library, rounds):
+def bench(name, shape, dtype, library, rounds, with_pairs):
     batch, heads, tokens, dim = shape
     flops = 4 * batch * heads * tokens * tokens * dim
     calls = max(1, min(64, int(1e12 / flops)))
@@ -85,12 +92,17 @@ def bench(name, shape, dtype, library, rounds):
         [torch.randn(batch, tokens, heads, dim, device="cuda", dtype=dtype) for _ in range(3)]
         for _ in range(min(SETS, calls))
     ]
-    functions = contenders(library, dtype, shape)
+    functions = contenders(library, dtype, shape, with_pairs)
     outputs = {label: call(*sets[0]).float() for label, call in functions.items()}
-    difference = float((outputs["ours"] - outputs["cudnn"]).norm() / outputs["cudnn"].norm())
-    between_peers = float((outputs["fa2"] - outputs["cudnn"]).norm() / outputs["cudnn"].norm())
-    if not difference < 2 * between_peers + 1e-3:
-        raise RuntimeError(f"{name}: ours differs from cuDNN by {difference}, FlashAttention-2 by {between_peers}")
+    own = [label for label in functions if label in ("ours", "paired")]
+    difference = {
+        label: float((outputs[label] - outputs["cudnn"]).norm() / outputs["cudnn"].norm()) for label in [*own, "fa2"]
+    }
+    for label in own:
+        if not difference[label] < 2 * difference["fa2"] + 1e-3:
+            raise RuntimeError(
+                f"{name}: {label} differs from cuDNN by {difference[label]}, FlashAttention-2 by {difference['fa2']}"
+            )
     del outputs
     graphs = {label: capture(call, sets, calls) for label, call in functions.items()}
     times = {label: [] for label in graphs}
@@ -99,12 +111,15 @@ def bench(name, shape, dtype, library, rounds):
             times[label].append(microseconds(graph, calls))
     us = {label: statistics.median(values) for label, values in times.items()}
     best = min("fa2", "cudnn", key=us.get)
-    ratios = [theirs / ours for theirs, ours in zip(times[best], times["ours"])]
-    print(
-        f"| {name} | {', '.join(map(str, shape))} | {us['ours']:.1f} | {flops / us['ours'] * 1e-6:.0f} | {us['fa2']:.1f} "
-        f"| {us['cudnn']:.1f} | {us[best] / us['ours']:.2f} | {min(ratios):.2f} to {max(ratios):.2f} |",
-        flush=True,
-    )
+    for label in own:
+        ratios = [theirs / ours for theirs, ours in zip(times[best], times[label])]
+        title = name if label == "ours" else f"{name}, {label}"
+        print(
+            f"| {title} | {', '.join(map(str, shape))} | {us[label]:.1f} | {flops / us[label] * 1e-6:.0f} "
+            f"| {us['fa2']:.1f} | {us['cudnn']:.1f} | {us[best] / us[label]:.2f} "
+            f"| {min(ratios):.2f} to {max(ratios):.2f} |",
+            flush=True,
+        )
 
 
 def main():
@@ -112,13 +127,16 @@ def main():
     parser.add_argument("--library", required=True)
     parser.add_argument("--rounds", type=int, default=9)
     parser.add_argument("--f16", action="store_true")
+    parser.add_argument("--paired", action="store_true")
+    parser.add_argument("--shapes", default="")
     args = parser.parse_args()
     library = ctypes.CDLL(args.library)
     print(f"torch {torch.__version__}, cuDNN {torch.backends.cudnn.version()}, {torch.cuda.get_device_name()}")
     print("| shape | batch, heads, tokens, dim | ours, us | TFLOP/s | FA2, us | cuDNN, us | ratio | over the rounds |")
     print("|---|---|---|---|---|---|---|---|")
     for name, *shape in SHAPES:
-        bench(name, shape, torch.float16 if args.f16 else torch.bfloat16, library, args.rounds)
+        if args.shapes in name:
+            bench(name, shape, torch.float16 if args.f16 else torch.bfloat16, library, args.rounds, args.paired)
 
 
 if __name__ == "__main__":
