@@ -14,29 +14,22 @@
 #include "kernels/cuda/dynamic_shared.cuh"
 #include "kernels/cuda/gemm/epilogue.cuh"
 #include "kernels/cuda/gemm/gemm.h"
+#include "kernels/cuda/gemm/sm90_operands.cuh"
 #include "kernels/cuda/launch.cuh"
 #include "kernels/cuda/ptx/bar_sync.cuh"
 #include "kernels/cuda/ptx/cluster.cuh"
-#include "kernels/cuda/ptx/cp_async_bulk_im2col.cuh"
 #include "kernels/cuda/ptx/cp_async_bulk_tensor.cuh"
 #include "kernels/cuda/ptx/mbarrier.cuh"
 #include "kernels/cuda/ptx/wgmma.cuh"
-#include "kernels/cuda/tensor_map.h"
 
 namespace vistazo::cuda {
 namespace {
 
-constexpr int kWarpgroup = 128;
-constexpr int kWarpRows = 16;     // of a warpgroup's 64
-constexpr int kAlignment = 1024;  // of a swizzled tile in shared memory
+constexpr int kWarpRows = 16;  // of a warpgroup's 64
 
-struct Sm90Launch {
-  CUtensorMap x, weight;
-  Gemm gemm;
+struct Sm90Launch : Sm90Operands {
   int row_tiles, column_tiles;
   int splits;              // blocks of a cluster, which divide the steps of a tile
-  int channel_steps;       // steps of one tap
-  bool is_pointwise;       // rows of the left operand are pixels
   bool are_groups_stored;  // 16 bytes of y in one store
 };
 
@@ -53,7 +46,7 @@ struct Tile {
   // A row of sums in shared memory: 8 words more than a multiple of 32, so that 4 rows of a store meet all banks.
   static constexpr int kPitch = kColumnTile + 8;
   static constexpr int kBarrierBytes = 256, kBiasBytes = 4 * kColumnTile;
-  static constexpr int kBytes = kStages * kStageBytes + kBarrierBytes + kBiasBytes + kAlignment;
+  static constexpr int kBytes = kStages * kStageBytes + kBarrierBytes + kBiasBytes + kSharedAlignment;
   static_assert(kRowTile * kPitch * 4 <= kStages * kStageBytes && 16 * kStages <= kBarrierBytes);
 };
 
@@ -75,9 +68,8 @@ struct Steps {
 
 // The rank's share of a tile's steps; shares differ by one at most.
 __device__ Steps steps_of(const Sm90Launch& launch, int rank) {
-  const int steps = launch.channel_steps * launch.gemm.kernel_height * launch.gemm.kernel_width;
-  const int first = steps * rank / launch.splits;
-  return {first, steps * (rank + 1) / launch.splits - first};
+  const int first = launch.steps * rank / launch.splits;
+  return {first, launch.steps * (rank + 1) / launch.splits - first};
 }
 
 template <typename Tile>
@@ -88,7 +80,7 @@ struct Pipeline {
 
   __device__ Pipeline() {
     unsigned char* const bytes = dynamic_shared();
-    stages = bytes + (kAlignment - ptx::shared_address(bytes) % kAlignment) % kAlignment;
+    stages = bytes + (kSharedAlignment - ptx::shared_address(bytes) % kSharedAlignment) % kSharedAlignment;
     full = reinterpret_cast<ptx::Barrier*>(stages + Tile::kStages * Tile::kStageBytes);
     empty = full + Tile::kStages;
     bias = reinterpret_cast<float*>(stages + Tile::kStages * Tile::kStageBytes + Tile::kBarrierBytes);
@@ -97,68 +89,30 @@ struct Pipeline {
   __device__ unsigned char* weight(int step) const { return x(step) + Tile::kXBytes; }
 };
 
-// A place along k: 64 channels, or what is left of them, of a tap of the kernel.
-struct Cursor {
-  int tap_y, tap_x, channel_step;
-
-  __device__ Cursor(const Sm90Launch& launch, int step) {
-    const int tap = step / launch.channel_steps;
-    channel_step = step - tap * launch.channel_steps;
-    tap_y = tap / launch.gemm.kernel_width;
-    tap_x = tap - tap_y * launch.gemm.kernel_width;
-  }
-  __device__ void advance(const Sm90Launch& launch) {
-    if (++channel_step < launch.channel_steps) return;
-    channel_step = 0;
-    if (++tap_x < launch.gemm.kernel_width) return;
-    tap_x = 0;
-    ++tap_y;
-  }
-};
-
 // The one thread that starts copies.
 template <typename Tile>
 __device__ void produce(const Sm90Launch& launch, const Pipeline<Tile>& pipeline, const Place& place,
                         const Steps& steps) {
-  const Gemm& gemm = launch.gemm;
-  const int weight_row = place.group * gemm.columns + place.first_column;
-  Cursor weight(launch, steps.first), pixels = weight;
+  const int weight_row = place.group * launch.gemm.columns + place.first_column;
+  TapCursor weight(launch, steps.first), pixels = weight;
   const auto copy_weight = [&](int i) {
-    const int k = (weight.tap_y * gemm.kernel_width + weight.tap_x) * gemm.channels + weight.channel_step * Tile::kStep;
     ptx::Barrier* const barrier = pipeline.full + i % Tile::kStages;
     ptx::mbarrier_arrive_expect_tx(barrier, Tile::kStageBytes);
-    ptx::cp_async_bulk_tensor_2d(pipeline.weight(i), &launch.weight, k, weight_row, barrier);
+    ptx::cp_async_bulk_tensor_2d(pipeline.weight(i), &launch.weight, weight.k(launch, Tile::kStep), weight_row,
+                                 barrier);
     weight.advance(launch);
   };
   const int early = min(steps.count, Tile::kStages);
   for (int i = 0; i < early; ++i) copy_weight(i);
-  const int line = place.first_row / gemm.out_width, image = line / gemm.out_height;
-  const int x = (place.first_row - line * gemm.out_width) * gemm.stride - gemm.padding;
-  const int y = (line - image * gemm.out_height) * gemm.stride - gemm.padding;
+  const RowCorner corner(launch.gemm, place.first_row);
   dependent_launch();
   for (int i = 0; i < steps.count; ++i) {
     if (i >= early) {
       ptx::mbarrier_wait(pipeline.empty + i % Tile::kStages, (i / Tile::kStages - 1) % 2);
       copy_weight(i);
     }
-    const int channel = place.group * gemm.channels + pixels.channel_step * Tile::kStep;
-    ptx::Barrier* const barrier = pipeline.full + i % Tile::kStages;
-    if (launch.is_pointwise) {
-      ptx::cp_async_bulk_tensor_2d(pipeline.x(i), &launch.x, channel, place.first_row, barrier);
-    } else {
-      ptx::cp_async_bulk_tensor_im2col(pipeline.x(i), &launch.x, channel, x, y, image, pixels.tap_x, pixels.tap_y,
-                                       barrier);
-    }
+    copy_rows(launch, pipeline.x(i), corner, place.group, pixels, Tile::kStep, pipeline.full + i % Tile::kStages);
     pixels.advance(launch);
-  }
-}
-
-template <typename T, int kColumns>
-__device__ void multiply(float (&sums)[kColumns / 8][4], std::uint64_t a, std::uint64_t b, bool is_added) {
-  if constexpr (std::is_same_v<T, __half>) {
-    ptx::wgmma_f32_f16(sums, a, b, is_added);
-  } else {
-    ptx::wgmma_f32_bf16(sums, a, b, is_added);
   }
 }
 
@@ -179,9 +133,8 @@ __device__ void consume(const Pipeline<Tile>& pipeline, int count,
     for (int k = 0; k < Tile::kStep; k += 16) {
 #pragma unroll
       for (int part = 0; part < Tile::kParts; ++part) {
-        multiply<T, Tile::kPartColumns>(sums[part], ptx::advance(a, 2 * k),
-                                        ptx::advance(b, 2 * k + part * Tile::kPartColumns * Tile::kRowBytes),
-                                        i + k > 0);
+        multiply<T>(sums[part], ptx::advance(a, 2 * k),
+                    ptx::advance(b, 2 * k + part * Tile::kPartColumns * Tile::kRowBytes), i + k > 0);
       }
     }
     ptx::wgmma_commit();
@@ -309,16 +262,6 @@ __device__ void finish_tile(const Sm90Launch& launch, const Place& place, const 
   }
 }
 
-// The bias of the tile's columns, zero where there is none. Nothing in front of the kernel writes it.
-template <typename Tile>
-__device__ void load_bias(const Gemm& gemm, const Place& place, float* bias) {
-  for (int i = static_cast<int>(threadIdx.x); i < Tile::kColumns; i += Tile::kWarpgroups * kWarpgroup) {
-    const int column = place.first_column + i;
-    const bool has_bias = gemm.bias != nullptr && column < gemm.columns;
-    bias[i] = has_bias ? gemm.bias[place.group * gemm.columns + column] : 0.0f;
-  }
-}
-
 template <typename T, typename Tile, bool kIsSplit>
 __global__ void __launch_bounds__(Tile::kThreads, Tile::kBlocks)
     gemm_sm90_kernel(const __grid_constant__ Sm90Launch launch) {
@@ -344,7 +287,8 @@ __global__ void __launch_bounds__(Tile::kThreads, Tile::kBlocks)
     }
     __syncwarp();
   } else {
-    load_bias<Tile>(launch.gemm, place, pipeline.bias);
+    load_bias<Tile::kColumns, Tile::kWarpgroups * kWarpgroup>(launch.gemm, place.group, place.first_column,
+                                                              pipeline.bias, static_cast<int>(threadIdx.x));
     dependent_launch();
     float sums[Tile::kParts][Tile::kPartColumns / 8][4];
 #pragma unroll
@@ -387,30 +331,12 @@ constexpr Choice kChoices[] = {
 };
 
 template <typename T, typename Tile, bool kIsSplit>
-void start(const char* name, Sm90Launch parameters, CudaStream stream) {
-  const Gemm& gemm = parameters.gemm;
+void start(const char* name, const Gemm& gemm, int splits, CudaStream stream) {
+  Sm90Launch parameters{sm90_operands(gemm, Tile::kRows, Tile::kStep)};
+  parameters.splits = splits;
+  parameters.are_groups_stored = are_groups_stored(gemm, gemm.y_dtype == DType::f32 ? 4 : 8);
   parameters.row_tiles = (gemm.rows + Tile::kRows - 1) / Tile::kRows;
   parameters.column_tiles = (gemm.columns + Tile::kColumns - 1) / Tile::kColumns;
-  parameters.channel_steps = (gemm.channels + Tile::kStep - 1) / Tile::kStep;
-  parameters.is_pointwise = gemm.is_pointwise();
-  if (parameters.is_pointwise) {
-    parameters.x =
-        matrix_map(gemm.x, gemm.dtype, gemm.rows, gemm.groups * gemm.channels, gemm.x_stride, Tile::kRows, Tile::kStep);
-  } else {
-    parameters.x = pixel_map({.data = gemm.x,
-                              .dtype = gemm.dtype,
-                              .batch = gemm.batch,
-                              .height = gemm.height,
-                              .width = gemm.width,
-                              .channels = gemm.groups * gemm.channels,
-                              .pixel_stride = gemm.x_stride,
-                              .stride = gemm.stride,
-                              .padding = gemm.padding,
-                              .out_height = gemm.out_height,
-                              .out_width = gemm.out_width,
-                              .box_pixels = Tile::kRows,
-                              .box_channels = Tile::kStep});
-  }
   parameters.weight = matrix_map(gemm.weight, gemm.dtype, std::int64_t{gemm.groups} * gemm.columns, gemm.weight_stride,
                                  gemm.weight_stride, Tile::kColumns, Tile::kStep);
   const std::int64_t blocks =
@@ -420,18 +346,18 @@ void start(const char* name, Sm90Launch parameters, CudaStream stream) {
 }
 
 template <typename T>
-void start_choice(const char* name, const Choice& choice, Sm90Launch parameters, CudaStream stream) {
-  parameters.splits = choice.splits;
+void start_choice(const char* name, const Choice& choice, const Gemm& gemm, CudaStream stream) {
   const auto is = [&](int rows, int columns) { return choice.rows == rows && choice.columns == columns; };
-  if (choice.splits > 1) return start<T, Tile<64, 64, 6, 2>, true>(name, parameters, stream);
-  if (is(64, 32)) return start<T, Tile<64, 32, 6, 2>, false>(name, parameters, stream);
-  if (is(64, 64) && choice.stages == 4) return start<T, Tile<64, 64, 4, 3>, false>(name, parameters, stream);
-  if (is(64, 64)) return start<T, Tile<64, 64, 6, 2>, false>(name, parameters, stream);
-  if (is(128, 32)) return start<T, Tile<128, 32, 9, 2, 32>, false>(name, parameters, stream);
-  if (is(128, 64) && choice.step == 32) return start<T, Tile<128, 64, 9, 2, 32>, false>(name, parameters, stream);
-  if (is(128, 64)) return start<T, Tile<128, 64, 4, 2>, false>(name, parameters, stream);
-  if (is(128, 128)) return start<T, Tile<128, 128, 3, 2>, false>(name, parameters, stream);
-  start<T, Tile<128, 256, 4, 1>, false>(name, parameters, stream);
+  if (choice.splits > 1) return start<T, Tile<64, 64, 6, 2>, true>(name, gemm, choice.splits, stream);
+  if (is(64, 32)) return start<T, Tile<64, 32, 6, 2>, false>(name, gemm, choice.splits, stream);
+  if (is(64, 64) && choice.stages == 4) return start<T, Tile<64, 64, 4, 3>, false>(name, gemm, choice.splits, stream);
+  if (is(64, 64)) return start<T, Tile<64, 64, 6, 2>, false>(name, gemm, choice.splits, stream);
+  if (is(128, 32)) return start<T, Tile<128, 32, 9, 2, 32>, false>(name, gemm, choice.splits, stream);
+  if (is(128, 64) && choice.step == 32)
+    return start<T, Tile<128, 64, 9, 2, 32>, false>(name, gemm, choice.splits, stream);
+  if (is(128, 64)) return start<T, Tile<128, 64, 4, 2>, false>(name, gemm, choice.splits, stream);
+  if (is(128, 128)) return start<T, Tile<128, 128, 3, 2>, false>(name, gemm, choice.splits, stream);
+  start<T, Tile<128, 256, 4, 1>, false>(name, gemm, choice.splits, stream);
 }
 
 float cost_us(const Gemm& gemm, const Choice& choice) {
@@ -463,12 +389,9 @@ bool can_run_sm90(const Gemm& gemm) {
 }
 
 void gemm_sm90(const char* name, const Gemm& gemm, int choice, CudaStream stream) {
-  Sm90Launch parameters{};
-  parameters.gemm = gemm;
-  parameters.are_groups_stored = are_groups_stored(gemm, gemm.y_dtype == DType::f32 ? 4 : 8);
   const Choice& chosen = choice < 0 ? choose(gemm) : kChoices[choice % kSm90Tiles];
-  if (gemm.dtype == DType::f16) return start_choice<__half>(name, chosen, parameters, stream);
-  start_choice<__nv_bfloat16>(name, chosen, parameters, stream);
+  if (gemm.dtype == DType::f16) return start_choice<__half>(name, chosen, gemm, stream);
+  start_choice<__nv_bfloat16>(name, chosen, gemm, stream);
 }
 
 }  // namespace vistazo::cuda
