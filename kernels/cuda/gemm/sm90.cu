@@ -7,14 +7,14 @@
 #include <cuda_bf16.h>
 #include <cuda_fp16.h>
 
-#include <algorithm>
+#include <cstddef>
 #include <cstdint>
-#include <iterator>
 
 #include "kernels/cuda/dynamic_shared.cuh"
 #include "kernels/cuda/gemm/epilogue.cuh"
 #include "kernels/cuda/gemm/gemm.h"
 #include "kernels/cuda/gemm/sm90_operands.cuh"
+#include "kernels/cuda/gemm/tiles.h"
 #include "kernels/cuda/launch.cuh"
 #include "kernels/cuda/ptx/bar_sync.cuh"
 #include "kernels/cuda/ptx/cluster.cuh"
@@ -314,22 +314,6 @@ __global__ void __launch_bounds__(Tile::kThreads, Tile::kBlocks)
   if constexpr (kIsSplit) ptx::cluster_barrier();  // others may still read this block's sums
 }
 
-// A tile shape, in how many parts its sums are divided, and what it costs on an H200, fitted to measured times of the
-// layers in docs/kernels: start_us + steps * chain_us for one block alone, and for the blocks of a multiprocessor
-// together, block_us + steps * step_us each.
-struct Choice {
-  int rows, columns, step, stages, splits;
-  float start_us, chain_us, block_us, step_us;
-};
-
-constexpr Choice kChoices[] = {
-    {64, 32, 64, 6, 1, 1.06f, 0.131f, 0.65f, 0.144f},   {64, 64, 64, 4, 1, 1.32f, 0.164f, 0.84f, 0.178f},
-    {64, 64, 64, 6, 1, 1.10f, 0.157f, 1.11f, 0.186f},   {64, 64, 64, 6, 2, 1.80f, 0.086f, 1.77f, 0.193f},
-    {64, 64, 64, 6, 4, 1.34f, 0.051f, 2.31f, 0.198f},   {128, 32, 32, 9, 1, 0.69f, 0.158f, 1.22f, 0.163f},
-    {128, 64, 32, 9, 1, 0.89f, 0.199f, 1.48f, 0.179f},  {128, 128, 64, 3, 1, 1.92f, 0.360f, 2.19f, 0.385f},
-    {128, 256, 64, 4, 1, 3.13f, 0.465f, 5.01f, 0.633f}, {128, 64, 64, 4, 1, 1.36f, 0.217f, 1.38f, 0.297f},
-};
-
 template <typename T, typename Tile, bool kIsSplit>
 void start(const char* name, const Gemm& gemm, int splits, CudaStream stream) {
   Sm90Launch parameters{sm90_operands(gemm, Tile::kRows, Tile::kStep)};
@@ -346,37 +330,18 @@ void start(const char* name, const Gemm& gemm, int splits, CudaStream stream) {
 }
 
 template <typename T>
-void start_choice(const char* name, const Choice& choice, const Gemm& gemm, CudaStream stream) {
-  const auto is = [&](int rows, int columns) { return choice.rows == rows && choice.columns == columns; };
-  if (choice.splits > 1) return start<T, Tile<64, 64, 6, 2>, true>(name, gemm, choice.splits, stream);
-  if (is(64, 32)) return start<T, Tile<64, 32, 6, 2>, false>(name, gemm, choice.splits, stream);
-  if (is(64, 64) && choice.stages == 4) return start<T, Tile<64, 64, 4, 3>, false>(name, gemm, choice.splits, stream);
-  if (is(64, 64)) return start<T, Tile<64, 64, 6, 2>, false>(name, gemm, choice.splits, stream);
-  if (is(128, 32)) return start<T, Tile<128, 32, 9, 2, 32>, false>(name, gemm, choice.splits, stream);
-  if (is(128, 64) && choice.step == 32)
-    return start<T, Tile<128, 64, 9, 2, 32>, false>(name, gemm, choice.splits, stream);
-  if (is(128, 64)) return start<T, Tile<128, 64, 4, 2>, false>(name, gemm, choice.splits, stream);
-  if (is(128, 128)) return start<T, Tile<128, 128, 3, 2>, false>(name, gemm, choice.splits, stream);
-  start<T, Tile<128, 256, 4, 1>, false>(name, gemm, choice.splits, stream);
+void start_tile(const char* name, const TileShape& tile, const Gemm& gemm, CudaStream stream) {
+  const auto is = [&](int rows, int columns) { return tile.rows == rows && tile.columns == columns; };
+  if (tile.splits > 1) return start<T, Tile<64, 64, 6, 2>, true>(name, gemm, tile.splits, stream);
+  if (is(64, 32)) return start<T, Tile<64, 32, 6, 2>, false>(name, gemm, tile.splits, stream);
+  if (is(64, 64) && tile.stages == 4) return start<T, Tile<64, 64, 4, 3>, false>(name, gemm, tile.splits, stream);
+  if (is(64, 64)) return start<T, Tile<64, 64, 6, 2>, false>(name, gemm, tile.splits, stream);
+  if (is(128, 32)) return start<T, Tile<128, 32, 9, 2, 32>, false>(name, gemm, tile.splits, stream);
+  if (is(128, 64) && tile.step == 32) return start<T, Tile<128, 64, 9, 2, 32>, false>(name, gemm, tile.splits, stream);
+  if (is(128, 64)) return start<T, Tile<128, 64, 4, 2>, false>(name, gemm, tile.splits, stream);
+  if (is(128, 128)) return start<T, Tile<128, 128, 3, 2>, false>(name, gemm, tile.splits, stream);
+  start<T, Tile<128, 256, 4, 1>, false>(name, gemm, tile.splits, stream);
 }
-
-float cost_us(const Gemm& gemm, const Choice& choice) {
-  constexpr float kMultiprocessors = 132;
-  const auto groups_of = [](std::int64_t count, std::int64_t size) { return (count + size - 1) / size; };
-  const std::int64_t blocks =
-      groups_of(gemm.rows, choice.rows) * groups_of(gemm.columns, choice.columns) * gemm.groups * choice.splits;
-  const std::int64_t all_steps = groups_of(gemm.channels, choice.step) * gemm.kernel_height * gemm.kernel_width;
-  const float steps = static_cast<float>(all_steps) / static_cast<float>(choice.splits);
-  return choice.start_us + steps * choice.chain_us +
-         static_cast<float>(blocks) / kMultiprocessors * (choice.block_us + steps * choice.step_us);
-}
-
-const Choice& choose(const Gemm& gemm) {
-  return *std::min_element(std::begin(kChoices), std::end(kChoices),
-                           [&](const Choice& a, const Choice& b) { return cost_us(gemm, a) < cost_us(gemm, b); });
-}
-
-static_assert(std::size(kChoices) == kSm90Tiles);
 
 }  // namespace
 
@@ -388,10 +353,11 @@ bool can_run_sm90(const Gemm& gemm) {
          (gemm.stride <= 8 && gemm.padding < 128 && gemm.kernel_height < 128 && gemm.kernel_width < 128);
 }
 
-void gemm_sm90(const char* name, const Gemm& gemm, int choice, CudaStream stream) {
-  const Choice& chosen = choice < 0 ? choose(gemm) : kChoices[choice % kSm90Tiles];
-  if (gemm.dtype == DType::f16) return start_choice<__half>(name, chosen, gemm, stream);
-  start_choice<__nv_bfloat16>(name, chosen, gemm, stream);
+void gemm_sm90(const char* name, const Gemm& gemm, int tile, CudaStream stream) {
+  const TileShape& chosen =
+      tile < 0 ? choose_sm90_tile(gemm) : sm90_tiles()[static_cast<std::size_t>(tile % kSm90Tiles)];
+  if (gemm.dtype == DType::f16) return start_tile<__half>(name, chosen, gemm, stream);
+  start_tile<__nv_bfloat16>(name, chosen, gemm, stream);
 }
 
 }  // namespace vistazo::cuda
