@@ -23,10 +23,12 @@ struct MatmulContext {
   void* workspace = nullptr;        // kMatmulWorkspaceBytes of device memory at a multiple of 256, free between runs
   std::size_t workspace_bytes = 0;  // may be 0
   GemmPath path = GemmPath::automatic;
-  int tile = -1;  // forces one of sm90's kSm90Tiles tile shapes or shallow's kShallowVariants, for tests and benches
+  // For tests and benches: forces one of sm90's kSm90Tiles tile shapes or shallow's kShallowVariants, and a number of
+  // multiprocessors.
+  int tile = -1, multiprocessors = 0;
 };
 
-inline constexpr int kSm90Tiles = 10;
+inline constexpr int kSm90Tiles = 18;
 inline constexpr int kShallowVariants = 4;  // kernels/cuda/shallow/shallow.h
 
 // No kernel needs any yet: sums that several blocks share meet in the shared memory of a cluster.

@@ -50,6 +50,27 @@ inline CUtensorMap matrix_map(const void* data, DType dtype, std::int64_t rows, 
   return map;
 }
 
+// The same matrix in boxes of box_rows x 64 whose rows are exchanged within sets of 8 * pairs: row 8 i + 2 t + e of a
+// set in shared memory is the matrix's row 2 (pairs t + i) + e, where t counts to 4 and e to 2. The coordinates are
+// (column, 0, 0, 0, set). Strides that do not grow are not what the driver's manual draws, but what maps of interleaved
+// heads have as well.
+inline CUtensorMap exchanged_rows_map(const void* data, DType dtype, std::int64_t rows, std::int64_t columns,
+                                      std::int64_t row_stride, int box_rows, int pairs) {
+  static const auto encode = driver_function<decltype(&cuTensorMapEncodeTiled)>("cuTensorMapEncodeTiled");
+  CUtensorMap map{};
+  const auto whole = [](std::int64_t x) { return static_cast<cuuint64_t>(x); };
+  const cuuint64_t size[] = {whole(columns), 2, 4, whole(pairs), whole(rows / (8 * pairs))};
+  const cuuint64_t row = whole(row_stride) * 2;
+  const cuuint64_t stride[] = {row, 2 * whole(pairs) * row, 2 * row, 8 * whole(pairs) * row};
+  const cuuint32_t box[] = {64, 2, 4, static_cast<cuuint32_t>(pairs), static_cast<cuuint32_t>(box_rows / (8 * pairs))};
+  const cuuint32_t step[] = {1, 1, 1, 1, 1};
+  check_tensor_map(encode(&map, tensor_map_type(dtype), 5, const_cast<void*>(data), size, stride, box, step,
+                          CU_TENSOR_MAP_INTERLEAVE_NONE, swizzle_of(64), CU_TENSOR_MAP_L2_PROMOTION_L2_256B,
+                          CU_TENSOR_MAP_FLOAT_OOB_FILL_NONE),
+                   "cuTensorMapEncodeTiled");
+  return map;
+}
+
 struct PixelMap {
   const void* data;
   DType dtype;

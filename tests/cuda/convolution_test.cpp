@@ -54,7 +54,8 @@ std::vector<Real> reference_of(const Case& c, const std::vector<float>& x, const
   return y;
 }
 
-void check(const Case& c, const testing::GemmContext& context) {
+// Returns whether it ran.
+bool check(const Case& c, const testing::GemmContext& context) {
   static unsigned seed = 1;
   const ConvolutionShape& s = c.shape;
   const auto count = [](std::initializer_list<int> factors) {
@@ -80,20 +81,20 @@ void check(const Case& c, const testing::GemmContext& context) {
                           : testing::spread_rows(x, s.in_channels, c.x_gap);
   const DeviceBuffer x_buffer(pixels, c.is_planar ? DType::f32 : c.dtype),
       y_buffer(testing::spread_rows(before, s.out_channels, c.y_gap), c.y_dtype);
-  convolution.run({.x = x_buffer.data(),
-                   .y = y_buffer.data(),
-                   .batch = c.batch,
-                   .height = c.height,
-                   .width = c.width,
-                   .y_dtype = c.y_dtype,
-                   .activation = c.activation,
-                   .x_pixel_stride = s.in_channels + c.x_gap,
-                   .y_pixel_stride = s.out_channels + c.y_gap,
-                   .accumulate = c.accumulate,
-                   .post_scale = c.post_scale,
-                   .post_bias = c.post_bias,
-                   .is_x_planar = c.is_planar},
-                  context);
+  const ConvolutionArgs args{.x = x_buffer.data(),
+                             .y = y_buffer.data(),
+                             .batch = c.batch,
+                             .height = c.height,
+                             .width = c.width,
+                             .y_dtype = c.y_dtype,
+                             .activation = c.activation,
+                             .x_pixel_stride = s.in_channels + c.x_gap,
+                             .y_pixel_stride = s.out_channels + c.y_gap,
+                             .accumulate = c.accumulate,
+                             .post_scale = c.post_scale,
+                             .post_bias = c.post_bias,
+                             .is_x_planar = c.is_planar};
+  if (!testing::runs(context, [&] { convolution.run(args, context); })) return false;
   CAPTURE(s.in_channels);
   CAPTURE(s.out_channels);
   CAPTURE(s.kernel_height);
@@ -108,9 +109,11 @@ void check(const Case& c, const testing::GemmContext& context) {
   CAPTURE(std::string(name_of(c.y_dtype)));
   CAPTURE(static_cast<int>(c.activation));
   CAPTURE(static_cast<int>(context.path));
+  CAPTURE(context.tile);
   CHECK(testing::max_difference(testing::gather_rows(y_buffer.floats(), s.out_channels, c.y_gap), expected) <=
         testing::gemm_tolerance(plain, expected, c.y_dtype));
   CHECK(y_buffer.is_guard_intact());
+  return true;
 }
 
 TEST_CASE("convolution: kernels, strides and padding") {
@@ -144,6 +147,11 @@ TEST_CASE("convolution: every tile shape of sm90") {
     check({{64, 64, 3, 3, 1, 1}, 2, 1, 1, dtype, dtype}, context);
     check({{32, 64, 3, 3, 1, 1}, 2, 9, 17, dtype, dtype, Activation::relu}, context);
     check({{32, 24, 3, 3, 2, 1}, 1, 9, 17, dtype, DType::f32, Activation::gelu}, context);
+    // What the persistent kernel takes, whether it keeps the weight or not.
+    const Case sum{{24, 96, 2, 2, 2, 1}, 3, 21, 17, dtype, dtype, Activation::relu, true, 8, 16, true, 2, 1};
+    CHECK(check(sum, context));
+    CHECK(check({{64, 64, 2, 1, 1, 1}, 1, 21, 13, dtype, dtype, Activation::relu}, context));
+    CHECK(check({{128, 192, 2, 1, 1, 0, 2}, 2, 9, 11, dtype, DType::f32, Activation::silu}, context));
   });
 }
 

@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "kernels/base/dtype.h"
+#include "kernels/base/error.h"
 #include "kernels/cuda/device_memory.h"
 #include "kernels/cuda/matmul_context.h"
 #include "tests/support/buffers.h"
@@ -39,11 +40,12 @@ inline bool has_wgmma() {
   return false;
 }
 
-// The same for every tile shape of sm90, where the device has it.
+// The same for every tile shape of sm90, where the device has it. So few multiprocessors that blocks have several
+// tiles.
 template <typename Body>
 void for_each_sm90_tile(Body&& body) {
   if (!has_wgmma()) return;
-  GemmContext context{.path = cuda::GemmPath::sm90};
+  GemmContext context{.path = cuda::GemmPath::sm90, .multiprocessors = 2};
   for (context.tile = 0; context.tile < cuda::kSm90Tiles; ++context.tile) {
     body(context, context.tile % 2 == 0 ? DType::bf16 : DType::f16);
   }
@@ -56,6 +58,18 @@ void for_each_shallow_variant(Body&& body) {
   const int variants = has_wgmma() ? cuda::kShallowVariants : 2;
   for (context.tile = -1; context.tile < variants; ++context.tile) {
     body(context, context.tile % 2 == 0 ? DType::bf16 : DType::f16);
+  }
+}
+
+// Whether it ran: a forced tile shape may refuse the problem.
+template <typename Run>
+bool runs(const GemmContext& context, Run&& run) {
+  try {
+    run();
+    return true;
+  } catch (const Error& error) {
+    if (context.tile < 0 || error.code != Error::Code::unsupported) throw;
+    return false;
   }
 }
 

@@ -89,11 +89,4 @@ __device__ inline void store_columns(Y* y, const float (&x)[kColumns], int colum
   }
 }
 
-// Whether all groups of so many columns are whole and aligned.
-inline bool are_groups_stored(const Gemm& gemm, int columns) {
-  const auto bytes = static_cast<std::uintptr_t>(columns) * size_of(gemm.y_dtype);
-  return gemm.columns % columns == 0 && gemm.y_stride % columns == 0 &&
-         reinterpret_cast<std::uintptr_t>(gemm.y) % bytes == 0;
-}
-
 }  // namespace vistazo::cuda

@@ -45,7 +45,7 @@ void gemm(const char* name, const Gemm& gemm, const MatmulContext& context) {
       if (is_narrow) return gemm_sm80(name, gemm, context.stream);
       break;
     case GemmPath::sm90:
-      if (can_run_sm90(gemm) && is_sm90()) return gemm_sm90(name, gemm, context.tile, context.stream);
+      if (can_run_sm90(gemm) && is_sm90()) return gemm_sm90(name, gemm, context);
       break;
     case GemmPath::shallow:
       if (can_run_shallow(gemm)) return shallow_convolution(name, gemm, context.tile, context.stream);

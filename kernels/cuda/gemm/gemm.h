@@ -46,14 +46,21 @@ void gemm(const char* name, const Gemm& gemm, const MatmulContext& context);
 // The kernels, one per instruction set.
 void gemm_simt(const char* name, const Gemm& gemm, CudaStream stream);
 void gemm_sm80(const char* name, const Gemm& gemm, CudaStream stream);
-// `tile`: which of its tile shapes, modulo their number; negative to choose by the problem's size.
-void gemm_sm90(const char* name, const Gemm& gemm, int tile, CudaStream stream);
+// In the context's tile shape, modulo their number, or in the one that suits the problem's size.
+void gemm_sm90(const char* name, const Gemm& gemm, const MatmulContext& context);
 bool can_run_sm90(const Gemm& gemm);  // on a device of compute capability 9.0
 bool is_sm90();                       // whether this device is one: code for 9.0a runs on no other
 
 // Whether eight neighbouring channels of a pixel are 16 bytes at a multiple of 16, in every group.
 inline bool is_gather_aligned(const Gemm& gemm) {
   return gemm.channels % 8 == 0 && gemm.x_stride % 8 == 0 && reinterpret_cast<std::uintptr_t>(gemm.x) % 16 == 0;
+}
+
+// Whether all groups of so many columns of y are whole and aligned.
+inline bool are_groups_stored(const Gemm& gemm, int columns) {
+  const auto bytes = static_cast<std::uintptr_t>(columns) * size_of(gemm.y_dtype);
+  return gemm.columns % columns == 0 && gemm.y_stride % columns == 0 &&
+         reinterpret_cast<std::uintptr_t>(gemm.y) % bytes == 0;
 }
 
 }  // namespace vistazo::cuda

@@ -24,4 +24,14 @@ __device__ inline void cp_async_bulk_tensor_4d(void* shared, const CUtensorMap* 
       : "memory");
 }
 
+__device__ inline void cp_async_bulk_tensor_5d(void* shared, const CUtensorMap* map, int x0, int x1, int x2, int x3,
+                                               int x4, Barrier* barrier) {
+  asm volatile(
+      "cp.async.bulk.tensor.5d.shared::cluster.global.tile.mbarrier::complete_tx::bytes [%0], [%1, {%2, %3, %4, %5, "
+      "%6}]"
+      ", [%7];" ::"r"(shared_address(shared)),
+      "l"(map), "r"(x0), "r"(x1), "r"(x2), "r"(x3), "r"(x4), "r"(shared_address(barrier))
+      : "memory");
+}
+
 }  // namespace vistazo::cuda::ptx

@@ -59,7 +59,7 @@ __device__ inline std::uint64_t advance(std::uint64_t descriptor, int bytes) {
   return descriptor + static_cast<std::uint64_t>(bytes >> 4);
 }
 
-// The instruction names up to 64 registers of d, so its text is put together here. TYPE and COLUMNS are the
+// The instruction names up to 128 registers of d, so its text is put together here. TYPE and COLUMNS are the
 // instruction's, NAMES and DATA those registers, and Na .. Nf the numbers of the operands behind them.
 #define VISTAZO_ROW(i) "+f"(d[i][0]), "+f"(d[i][1]), "+f"(d[i][2]), "+f"(d[i][3])
 #define VISTAZO_ROWS(i) VISTAZO_ROW(i), VISTAZO_ROW(i + 1), VISTAZO_ROW(i + 2), VISTAZO_ROW(i + 3)
@@ -76,6 +76,23 @@ __device__ inline std::uint64_t advance(std::uint64_t descriptor, int bytes) {
   "%16, %17, %18, %19, %20, %21, %22, %23, %24, %25, %26, %27, %28, %29, %30, %31, " \
   "%32, %33, %34, %35, %36, %37, %38, %39, %40, %41, %42, %43, %44, %45, %46, %47, " \
   "%48, %49, %50, %51, %52, %53, %54, %55, %56, %57, %58, %59, %60, %61, %62, %63"
+
+#define VISTAZO_NAMES_96                                                             \
+  "%0, %1, %2, %3, %4, %5, %6, %7, %8, %9, %10, %11, %12, %13, %14, %15, "           \
+  "%16, %17, %18, %19, %20, %21, %22, %23, %24, %25, %26, %27, %28, %29, %30, %31, " \
+  "%32, %33, %34, %35, %36, %37, %38, %39, %40, %41, %42, %43, %44, %45, %46, %47, " \
+  "%48, %49, %50, %51, %52, %53, %54, %55, %56, %57, %58, %59, %60, %61, %62, %63, " \
+  "%64, %65, %66, %67, %68, %69, %70, %71, %72, %73, %74, %75, %76, %77, %78, %79, " \
+  "%80, %81, %82, %83, %84, %85, %86, %87, %88, %89, %90, %91, %92, %93, %94, %95"
+#define VISTAZO_NAMES_128                                                                        \
+  "%0, %1, %2, %3, %4, %5, %6, %7, %8, %9, %10, %11, %12, %13, %14, %15, "                       \
+  "%16, %17, %18, %19, %20, %21, %22, %23, %24, %25, %26, %27, %28, %29, %30, %31, "             \
+  "%32, %33, %34, %35, %36, %37, %38, %39, %40, %41, %42, %43, %44, %45, %46, %47, "             \
+  "%48, %49, %50, %51, %52, %53, %54, %55, %56, %57, %58, %59, %60, %61, %62, %63, "             \
+  "%64, %65, %66, %67, %68, %69, %70, %71, %72, %73, %74, %75, %76, %77, %78, %79, "             \
+  "%80, %81, %82, %83, %84, %85, %86, %87, %88, %89, %90, %91, %92, %93, %94, %95, "             \
+  "%96, %97, %98, %99, %100, %101, %102, %103, %104, %105, %106, %107, %108, %109, %110, %111, " \
+  "%112, %113, %114, %115, %116, %117, %118, %119, %120, %121, %122, %123, %124, %125, %126, %127"
 
 #define VISTAZO_WGMMA(COLUMNS, TYPE, NAMES, Na, Nb, Nc, Nd, Ne, Nf, ...)                                              \
   __device__ inline void wgmma_f32_##TYPE(float(&d)[COLUMNS / 8][4], std::uint64_t a, std::uint64_t b,                \
@@ -113,17 +130,27 @@ VISTAZO_WGMMA(64, f16, VISTAZO_NAMES_32, 32, 33, 34, 35, 36, 37, VISTAZO_ROWS(0)
 VISTAZO_WGMMA(96, f16, VISTAZO_NAMES_48, 48, 49, 50, 51, 52, 53, VISTAZO_ROWS(0), VISTAZO_ROWS(4), VISTAZO_ROWS(8))
 VISTAZO_WGMMA(128, f16, VISTAZO_NAMES_64, 64, 65, 66, 67, 68, 69, VISTAZO_ROWS(0), VISTAZO_ROWS(4), VISTAZO_ROWS(8),
               VISTAZO_ROWS(12))
+VISTAZO_WGMMA(192, f16, VISTAZO_NAMES_96, 96, 97, 98, 99, 100, 101, VISTAZO_ROWS(0), VISTAZO_ROWS(4), VISTAZO_ROWS(8),
+              VISTAZO_ROWS(12), VISTAZO_ROWS(16), VISTAZO_ROWS(20))
+VISTAZO_WGMMA(256, f16, VISTAZO_NAMES_128, 128, 129, 130, 131, 132, 133, VISTAZO_ROWS(0), VISTAZO_ROWS(4),
+              VISTAZO_ROWS(8), VISTAZO_ROWS(12), VISTAZO_ROWS(16), VISTAZO_ROWS(20), VISTAZO_ROWS(24), VISTAZO_ROWS(28))
 VISTAZO_WGMMA(32, bf16, VISTAZO_NAMES_16, 16, 17, 18, 19, 20, 21, VISTAZO_ROWS(0))
 VISTAZO_WGMMA(64, bf16, VISTAZO_NAMES_32, 32, 33, 34, 35, 36, 37, VISTAZO_ROWS(0), VISTAZO_ROWS(4))
 VISTAZO_WGMMA(96, bf16, VISTAZO_NAMES_48, 48, 49, 50, 51, 52, 53, VISTAZO_ROWS(0), VISTAZO_ROWS(4), VISTAZO_ROWS(8))
 VISTAZO_WGMMA(128, bf16, VISTAZO_NAMES_64, 64, 65, 66, 67, 68, 69, VISTAZO_ROWS(0), VISTAZO_ROWS(4), VISTAZO_ROWS(8),
               VISTAZO_ROWS(12))
+VISTAZO_WGMMA(192, bf16, VISTAZO_NAMES_96, 96, 97, 98, 99, 100, 101, VISTAZO_ROWS(0), VISTAZO_ROWS(4), VISTAZO_ROWS(8),
+              VISTAZO_ROWS(12), VISTAZO_ROWS(16), VISTAZO_ROWS(20))
+VISTAZO_WGMMA(256, bf16, VISTAZO_NAMES_128, 128, 129, 130, 131, 132, 133, VISTAZO_ROWS(0), VISTAZO_ROWS(4),
+              VISTAZO_ROWS(8), VISTAZO_ROWS(12), VISTAZO_ROWS(16), VISTAZO_ROWS(20), VISTAZO_ROWS(24), VISTAZO_ROWS(28))
 
 #undef VISTAZO_WGMMA
 #undef VISTAZO_NAMES_16
 #undef VISTAZO_NAMES_32
 #undef VISTAZO_NAMES_48
 #undef VISTAZO_NAMES_64
+#undef VISTAZO_NAMES_96
+#undef VISTAZO_NAMES_128
 #undef VISTAZO_ROWS
 #undef VISTAZO_ROW
 

@@ -16,4 +16,9 @@ inline void cp_async_bulk_tensor_4d(void* shared, const CUtensorMap* map, int x0
   copy_box(shared, *map, {x0, x1, x2, x3, 0}, 4, barrier);
 }
 
+inline void cp_async_bulk_tensor_5d(void* shared, const CUtensorMap* map, int x0, int x1, int x2, int x3, int x4,
+                                    Barrier* barrier) {
+  copy_box(shared, *map, {x0, x1, x2, x3, x4}, 5, barrier);
+}
+
 }  // namespace vistazo::cuda::ptx
