@@ -28,7 +28,7 @@ struct MatmulContext {
   int tile = -1, multiprocessors = 0;
 };
 
-inline constexpr int kSm90Tiles = 18;
+inline constexpr int kSm90Tiles = 21;
 inline constexpr int kShallowVariants = 4;  // kernels/cuda/shallow/shallow.h
 
 // No kernel needs any yet: sums that several blocks share meet in the shared memory of a cluster.

@@ -61,14 +61,14 @@ void for_each_shallow_variant(Body&& body) {
   }
 }
 
-// Whether it ran: a forced tile shape may refuse the problem.
+// Whether it ran: a forced tile shape of sm90 may refuse the problem.
 template <typename Run>
 bool runs(const GemmContext& context, Run&& run) {
   try {
     run();
     return true;
   } catch (const Error& error) {
-    if (context.tile < 0 || error.code != Error::Code::unsupported) throw;
+    if (context.path != cuda::GemmPath::sm90 || error.code != Error::Code::unsupported) throw;
     return false;
   }
 }

@@ -20,6 +20,9 @@ constexpr TileShape kTiles[] = {
     {TileKernel::single, 128, 256, 64, 4, 1, {3.13f, 0.465f, 5.01f, 0.633f}},
     {TileKernel::single, 128, 64, 64, 4, 1, {1.36f, 0.217f, 1.38f, 0.297f}},
     // Not measured yet, and so not chosen.
+    {TileKernel::single, 128, 64, 64, 4, 2, {}},
+    {TileKernel::single, 128, 128, 64, 3, 2, {}},
+    {TileKernel::single, 128, 128, 64, 3, 4, {}},
     {TileKernel::kept, 64, 64, 64, 0, 1, {}},
     {TileKernel::kept, 64, 128, 64, 0, 1, {}},
     {TileKernel::kept, 64, 192, 64, 0, 1, {}},

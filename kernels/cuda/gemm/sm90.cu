@@ -332,7 +332,11 @@ void start(const char* name, const Gemm& gemm, int splits, CudaStream stream) {
 template <typename T>
 void start_tile(const char* name, const TileShape& tile, const Gemm& gemm, CudaStream stream) {
   const auto is = [&](int rows, int columns) { return tile.rows == rows && tile.columns == columns; };
-  if (tile.splits > 1) return start<T, Tile<64, 64, 6, 2>, true>(name, gemm, tile.splits, stream);
+  if (tile.splits > 1) {
+    if (is(64, 64)) return start<T, Tile<64, 64, 6, 2>, true>(name, gemm, tile.splits, stream);
+    if (is(128, 64)) return start<T, Tile<128, 64, 4, 2>, true>(name, gemm, tile.splits, stream);
+    return start<T, Tile<128, 128, 3, 2>, true>(name, gemm, tile.splits, stream);
+  }
   if (is(64, 32)) return start<T, Tile<64, 32, 6, 2>, false>(name, gemm, tile.splits, stream);
   if (is(64, 64) && tile.stages == 4) return start<T, Tile<64, 64, 4, 3>, false>(name, gemm, tile.splits, stream);
   if (is(64, 64)) return start<T, Tile<64, 64, 6, 2>, false>(name, gemm, tile.splits, stream);
