@@ -7,7 +7,8 @@ cudnn_convolution_relu, replayed in turns; medians in microseconds of one call, 
 often each occurs. Every result is checked first. Beside what is chosen: the kernel for few channels (kernels/cuda/
 shallow) and the one that reads planes of f32, where they take the layer, and the sum that choosing them would give (one
 line each: kChoosesShallow in gemm/gemm.cu, kReadsPlanes in engine/ops_cuda.cpp). --tiles: every tile shape of sm90,
-every variant of shallow, and the kernel of sm80, too, and the sum of the best.
+every variant of shallow, and the kernel of sm80, too, the sum of the best,
+and lines for fit_gemm_costs.py.
 """
 import argparse
 import ctypes
@@ -26,7 +27,7 @@ LAYERS = [
     (2, 128, 256, 1, 1, 40), (1, 128, 256, 1, 1, 20), (1, 256, 256, 3, 2, 80), (1, 256, 256, 3, 2, 40),
     (1, 256, 256, 1, 1, 80),
 ]
-LAUNCHES, REPEATS, TILES, VARIANTS = 20, 7, 10, 4
+LAUNCHES, REPEATS, VARIANTS = 20, 7, 4
 CHOSEN, SM80, SM90, SHALLOW, PLANES = range(5)  # convolution_library.cpp's
 
 
@@ -36,6 +37,7 @@ def load(path):
     library.convolution_create.argtypes = [ctypes.c_void_p] * 2 + [ctypes.c_int] * 6
     library.convolution_destroy.argtypes = [ctypes.c_void_p]
     library.convolution_run.argtypes = [ctypes.c_void_p] * 3 + [ctypes.c_int] * 6 + [ctypes.c_void_p]
+    library.convolution_work.argtypes = [ctypes.c_int] * 5 + [ctypes.c_void_p]
     return library
 
 
@@ -62,8 +64,19 @@ class Replay:
         self.times.append(begin.elapsed_time(end) * 1e3 / LAUNCHES)
 
 
-def kernels_of(layer, has_tiles):
-    """Name, kernel and tile of what is timed beside cuDNN."""
+def works_of(library, layer, batch):
+    """Steps and waves of the tile shapes that can run the layer."""
+    _, channels, outputs, kernel, stride, side = layer
+    works = {}
+    for tile in range(library.convolution_tiles() if channels % 8 == 0 else 0):
+        work = (ctypes.c_float * 2)()
+        if library.convolution_work(batch * (side // stride) ** 2, channels, outputs, kernel, tile, work) == 0:
+            works[tile] = tuple(work)
+    return works
+
+
+def kernels_of(layer, tiles, has_tiles):
+    """Name, kernel and tile of what is timed beside cuDNN; `tiles` are those of sm90 that can run the layer."""
     _, channels, outputs, kernel, stride, _ = layer
     runs = [("ours", CHOSEN, -1)]
     if channels <= 4:
@@ -74,12 +87,11 @@ def kernels_of(layer, has_tiles):
             runs += [(f"shallow {variant}", SHALLOW, variant) for variant in range(VARIANTS)]
     if has_tiles:
         runs.append(("sm80", SM80, -1))
-        if channels % 8 == 0:
-            runs += [(f"sm90 {tile}", SM90, tile) for tile in range(TILES)]
+        runs += [(f"sm90 {tile}", SM90, tile) for tile in tiles]
     return runs
 
 
-def time_layer(library, layer, batch, dtype, has_tiles):
+def time_layer(library, layer, batch, dtype, tiles, has_tiles):
     """The median of each kernel by its name, and of cuDNN."""
     _, channels, outputs, kernel, stride, side = layer
     weight = torch.randn(outputs, channels, kernel, kernel) / (channels * kernel * kernel) ** 0.5
@@ -107,7 +119,7 @@ def time_layer(library, layer, batch, dtype, has_tiles):
         assert failed == 0, f"convolution_run failed: {layer}, kernel {choice}, tile {tile}"
 
     replays = {"cuDNN": Replay(run_peer)}
-    for name, choice, tile in kernels_of(layer, has_tiles):
+    for name, choice, tile in kernels_of(layer, tiles, has_tiles):
         y.fill_(float("nan"))
         replays[name] = Replay(lambda choice=choice, tile=tile: run_ours(choice, tile))
         error = (y.float() - expected.float()).norm() / expected.float().norm()
@@ -137,7 +149,8 @@ def main():
         sums = dict.fromkeys(["cuDNN", "ours", "with the new ones", "best"], 0.0)
         print(f"batch {batch}\n| times | in | out | kernel | stride | side | cuDNN, us | ours, us | ratio | TFLOP/s | others |")
         for layer in LAYERS:
-            times = time_layer(library, layer, batch, torch.float16, arguments.tiles)
+            works = works_of(library, layer, batch) if arguments.tiles else {}
+            times = time_layer(library, layer, batch, torch.float16, works, arguments.tiles)
             count, channels, outputs, kernel, stride, side = layer
             peer, ours = times.pop("cuDNN"), times["ours"]
             best = min(times.values())
@@ -147,6 +160,9 @@ def main():
             others = ", ".join(f"{name} {time:.1f}" for name, time in times.items() if name != "ours")
             print(f"| {' | '.join(map(str, layer))} | {peer:.1f} | {ours:.1f} | {peer / ours:.2f} | "
                   f"{flops / ours * 1e-6:.0f} | {others} |", flush=True)
+            for tile, (steps, waves) in works.items():
+                time = times[f"sm90 {tile}"]
+                print(f"fit {tile} {steps:.2f} {waves:.4f} {time:.2f} convolution {layer[1:]} batch {batch}")
         print(f"batch {batch}: all layers:", ", ".join(f"{name} {total:.0f} us (ratio {sums['cuDNN'] / total:.2f})"
                                                        for name, total in sums.items()))
 

@@ -3,6 +3,7 @@
 #include <memory>
 
 #include "kernels/cuda/convolution.h"
+#include "kernels/cuda/gemm/tiles.h"
 
 using vistazo::Activation;
 using vistazo::ConvolutionShape;
@@ -52,6 +53,29 @@ int convolution_run(const PackedConvolution* convolution, const void* x, void* y
   } catch (const std::exception&) {
     return 1;
   }
+}
+
+int convolution_tiles() {
+  return vistazo::cuda::kSm90Tiles;
+}
+
+// Steps and waves (kernels/cuda/gemm/tiles.h) of a convolution to so many f16 pixels in a tile of sm90; 1 where the
+// tile cannot run it.
+int convolution_work(int pixels, int in, int out, int kernel, int tile, float* steps_and_waves) {
+  vistazo::cuda::Gemm gemm{};
+  gemm.dtype = gemm.y_dtype = DType::f16;
+  gemm.rows = pixels;
+  gemm.columns = out;
+  gemm.y_stride = out;
+  gemm.groups = 1;
+  gemm.channels = in;
+  gemm.kernel_height = gemm.kernel_width = kernel;
+  const vistazo::cuda::TileShape& shape = vistazo::cuda::sm90_tiles()[static_cast<std::size_t>(tile)];
+  if (!can_run(shape, gemm)) return 1;
+  const vistazo::cuda::TileWork work = work_of(shape, size_of(gemm));
+  steps_and_waves[0] = work.steps;
+  steps_and_waves[1] = work.waves;
+  return 0;
 }
 
 }  // extern "C"

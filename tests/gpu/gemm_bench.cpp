@@ -1,6 +1,8 @@
 // Times linear layers on the GPU beside cuBLASLt's (bias fused, the first algorithm of its heuristic): graphs of many
 // launches that rotate among several sets of random inputs, replayed in turns; medians, in microseconds of one call.
-// Rows of a Markdown table. With the argument `tiles`, every tile shape of sm90 too.
+// Rows of a Markdown table. With the argument `tiles`, every tile shape of sm90 too, and for each of its times a line
+// of what fit_gemm_costs.py fits the costs of the tile shapes to:
+//   fit TILE STEPS WAVES MICROSECONDS WHAT
 #include <cublasLt.h>
 #include <cuda_runtime_api.h>
 #include <fmt/format.h>
@@ -11,11 +13,13 @@
 #include <memory>
 #include <random>
 #include <ranges>
+#include <string>
 #include <string_view>
 #include <vector>
 
 #include "kernels/base/check_cuda.h"
 #include "kernels/cuda/device_memory.h"
+#include "kernels/cuda/gemm/tiles.h"
 #include "kernels/cuda/linear.h"
 
 namespace vistazo {
@@ -160,6 +164,13 @@ class Replay {
   std::vector<float> times_;
 };
 
+std::string name_of(const Shape& s) {
+  return fmt::format("{} x {} -> {}{}", s.rows, s.in, s.out,
+                     s.accumulate                       ? " +="
+                     : s.activation == Activation::gelu ? " gelu"
+                                                        : "");
+}
+
 void bench(const Shape& s, bool has_tiles) {
   constexpr int kRepeats = 7;
   const auto rows = static_cast<std::size_t>(s.rows), in = static_cast<std::size_t>(s.in),
@@ -194,21 +205,34 @@ void bench(const Shape& s, bool has_tiles) {
     }));
   };
   add(cuda::GemmPath::automatic, -1);
+  const cuda::ProductSize size{s.rows, s.out, 1, s.in, 1};
+  std::vector<int> tiles;
   if (has_tiles) {
     add(cuda::GemmPath::sm80, -1);
-    for (int tile = 0; tile < cuda::kSm90Tiles; ++tile) add(cuda::GemmPath::sm90, tile);
+    for (int tile = 0; tile < cuda::kSm90Tiles; ++tile) {
+      if (cuda::fits(cuda::sm90_tiles()[static_cast<std::size_t>(tile)], size)) tiles.push_back(tile);
+    }
+    for (const int tile : tiles) add(cuda::GemmPath::sm90, tile);
   }
   for (int i = 0; i < kRepeats; ++i) {
     for (auto& replay : replays) replay->run();
   }
-  fmt::print("| {} x {} -> {}{} |", s.rows, s.in, s.out,
-             s.accumulate                       ? " +="
-             : s.activation == Activation::gelu ? " gelu"
-                                                : "");
   const float peer_time = replays[0]->median(), time = replays[1]->median();
-  fmt::print(" {:.1f} | {:.1f} | {:.2f} | {:.0f} |", peer_time, time, peer_time / time,
+  fmt::print("| {} | {:.1f} | {:.1f} | {:.2f} | {:.0f} |", name_of(s), peer_time, time, peer_time / time,
              2e-6 * s.rows * s.in * s.out / static_cast<double>(time));
-  for (std::size_t i = 2; i < replays.size(); ++i) fmt::print(" {:.1f} |", replays[i]->median());
+  if (has_tiles) {
+    fmt::print(" {:.1f} |", replays[2]->median());
+    std::vector<std::string> times(cuda::kSm90Tiles, "-"), lines;
+    for (std::size_t i = 0; i < tiles.size(); ++i) {
+      const auto tile = static_cast<std::size_t>(tiles[i]);
+      const cuda::TileWork work = cuda::work_of(cuda::sm90_tiles()[tile], size);
+      const float tile_time = replays[3 + i]->median();
+      times[tile] = fmt::format("{:.1f}", tile_time);
+      lines.push_back(
+          fmt::format("\nfit {} {:.2f} {:.4f} {:.2f} {}", tile, work.steps, work.waves, tile_time, name_of(s)));
+    }
+    fmt::print(" {} |{}", fmt::join(times, " | "), fmt::join(lines, ""));
+  }
   fmt::print("\n");
   replays.clear();
   cudaStreamDestroy(stream);
@@ -233,6 +257,7 @@ int main(int count, char** arguments) try {
     shapes.push_back({rows, 2048, 256});
   }
   shapes.push_back({576, 768, 384});
+  shapes.push_back({134400, 256, 768});
   shapes.push_back({8192, 8192, 8192});
   fmt::print("| rows x in -> out | cuBLASLt, us | ours, us | ratio | TFLOP/s |");
   if (has_tiles) fmt::print(" sm80 | {:2} |", fmt::join(std::views::iota(0, vistazo::cuda::kSm90Tiles), " | "));
