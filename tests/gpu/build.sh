@@ -15,32 +15,38 @@ shopt -s globstar extglob
 kernels=(kernels/cuda/**/!(sm90*).cu)
 hopper=(kernels/cuda/**/sm90*.cu) # instructions that compute capability 9.0 alone has
 host=(kernels/cuda/**/*.cpp)
-objects=()
-for source in "${kernels[@]}"; do
-  objects+=("$out/${source//\//_}.o")
-  nvcc "${common[@]}" -Xcompiler="$shared" -arch="sm_$architecture" "$@" -c "$source" -o "${objects[-1]}"
-done
-for source in "${hopper[@]}"; do
-  objects+=("$out/${source//\//_}.o")
-  nvcc "${common[@]}" -Xcompiler="$shared" -gencode arch=compute_90a,code=sm_90a "$@" -c "$source" -o "${objects[-1]}"
-done
 include=$(dirname "$(command -v nvcc)")/../include
-for source in "${host[@]}"; do
-  objects+=("$out/${source//\//_}.o")
-  "${CXX:-c++}" "${common[@]}" "$shared" -isystem "$include" -c "$source" -o "${objects[-1]}"
+
+# compile SOURCE COMPILER...: at most a job for each core runs; the first that fails ends the script.
+objects=() jobs=()
+compile() {
+  local source=$1
+  shift
+  if [ "$(jobs -rp | wc -l)" -ge "$(nproc)" ]; then wait -n; fi
+  "$@" -c "$source" -o "$out/${source//\//_}.o" &
+  jobs+=($!)
+}
+for source in "${hopper[@]}"; do
+  compile "$source" nvcc "${common[@]}" -Xcompiler="$shared" -gencode arch=compute_90a,code=sm_90a "$@"
 done
-for source in tests/cuda/*.cpp tests/gpu/*.cpp; do
-  "${CXX:-c++}" "${common[@]}" "$shared" -isystem "$include" -c "$source" -o "$out/$(basename "$source").o"
+for source in "${kernels[@]}"; do
+  compile "$source" nvcc "${common[@]}" -Xcompiler="$shared" -arch="sm_$architecture" "$@"
 done
+for source in "${host[@]}" tests/cuda/*.cpp tests/gpu/*.cpp; do
+  compile "$source" "${CXX:-c++}" "${common[@]}" "$shared" -isystem "$include"
+done
+for job in "${jobs[@]}"; do wait "$job"; done
+for source in "${kernels[@]}" "${hopper[@]}" "${host[@]}"; do objects+=("$out/${source//\//_}.o"); done
+
 link=(nvcc -arch="sm_$architecture" -cudart static -Xcompiler=-static-libstdc++ -Xcompiler=-static-libgcc
   "${objects[@]}")
-"${link[@]}" "$out"/{main,*_test}.cpp.o -o "$out/cuda_tests"
+"${link[@]}" "$out"/tests_cuda_*.cpp.o -o "$out/cuda_tests"
 for bench in attention_bench small_kernels_bench; do
-  "${link[@]}" "$out/$bench.cpp.o" -o "$out/$bench"
+  "${link[@]}" "$out/tests_gpu_$bench.cpp.o" -o "$out/$bench"
 done
 for library in attention convolution; do
-  "${link[@]}" -shared "$out/${library}_library.cpp.o" -o "$out/libvistazo_$library.so"
+  "${link[@]}" -shared "$out/tests_gpu_${library}_library.cpp.o" -o "$out/libvistazo_$library.so"
 done
 # Beside cuBLASLt, where the toolkit has it.
-"${link[@]}" "$out/gemm_bench.cpp.o" -lcublasLt -o "$out/gemm_bench" || echo "no gemm_bench: no cuBLASLt"
+"${link[@]}" "$out/tests_gpu_gemm_bench.cpp.o" -lcublasLt -o "$out/gemm_bench" || echo "no gemm_bench: no cuBLASLt"
 rm "$out"/*.o
