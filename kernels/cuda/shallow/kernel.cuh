@@ -163,7 +163,7 @@ __device__ void load_pixels(std::uint32_t (&a)[Tile::kWarpInLines][4], const uns
 // from 8 t on of every 32: groups of eight.
 template <typename Tile>
 struct ShallowSums {
-  static constexpr int kGroups = 2 * Tile::kColumns / 32;  // of a line
+  static constexpr int kLineGroups = 2 * Tile::kColumns / 32;  // of channels, in a line
   float values[Tile::kLines][Tile::kColumns / 8][4];
 
   __device__ ShallowSums() : values{} {}
@@ -179,7 +179,7 @@ struct ShallowSums {
   __device__ static void for_each_group(const Gemm& gemm, Y* y, int column, int first_channel, Body&& body) {
     const int pixel = column + static_cast<int>(threadIdx.x) % 32 / 4;
 #pragma unroll
-    for (int group = 0; group < kGroups; ++group) {
+    for (int group = 0; group < kLineGroups; ++group) {
       const int x = pixel + group % 2 * 8, channel = first_channel + channel_of_group(group);
       const int left = x < gemm.out_width ? gemm.columns - channel : 0;
       if (left > 0) body(group, y + x * gemm.y_stride + channel, left);
@@ -215,7 +215,7 @@ struct ShallowSums {
     for (int line = 0; line < Tile::kLines; ++line) {
       if (first_line + line >= gemm.out_height) continue;
 #pragma unroll
-      for (int group = 0; group < kGroups; ++group) {
+      for (int group = 0; group < kLineGroups; ++group) {
         float added[8];
         load_group(added, bias + channel_of_group(group));
 #pragma unroll
@@ -280,7 +280,7 @@ __global__ void __launch_bounds__(kShallowThreads, 1) shallow_kernel(const __gri
   }
 }
 
-// Starts Kernels<T, Tile>::kernel for the shape, as many blocks as run at once.
+// Starts the kernel of the shape, as many blocks as run at once.
 template <template <typename, typename> typename Products>
 void start_shallow(const char* name, const ShallowShape& shape, ShallowLaunch parameters, CudaStream stream) {
   const Gemm& gemm = parameters.gemm;

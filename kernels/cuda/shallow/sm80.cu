@@ -1,6 +1,6 @@
 // Products of shallow convolutions by mma.sync, from compute capability 8.0 on: the weight is read from shared memory
 // by every warp. Of 64 channels and 4 lines a step of 16 channels along one column of the kernel reads 3 KB of pixels
-// and 6 KB of weight for 192 products of 16 x 8 x 16.
+// and 6 KB of weight for 96 products of 16 x 8 x 16.
 #include "kernels/cuda/ptx/mma.cuh"
 #include "kernels/cuda/shallow/kernel.cuh"
 
