@@ -73,6 +73,7 @@ Json request_of(const TileOptions& o, const Scan& scan, const ModelInfo& model) 
           {"scale", o.scale},
           {"merge", is_nmm ? "nmm" : "nms"},
           {is_iou ? "iou" : "ios", rounded(t.threshold, 4)},
+          {"vote", t.vote},
           {"whole_image", t.whole_image},
           {"min_score", rounded(o.engine.min_score, 5)},
           {"class_min_scores", o.engine.class_min_scores},
@@ -252,6 +253,7 @@ void add_window_options(CLI::App& command, TileOptions& options) {
                                   "The same by intersection over the smaller box")
       ->check(percentage)
       ->excludes(iou);
+  command.add_flag("!--no-vote", t.vote, "Keep what a single window has found, though others show it too");
   command.add_flag("--whole", t.whole_image, "Look at the whole image too, for objects larger than half a window");
 }
 

@@ -23,6 +23,9 @@ Box hull(const Box& a, const Box& b) {
 // detectors end the boxes of cut objects a little before the edge.
 constexpr float kEdge = 0.01f;
 
+// From this far from its inner edges on, in units of its side, a tile's vote counts whole.
+constexpr float kWholeVote = 0.125f;
+
 }  // namespace
 
 // Pieces that belong together, each set with a root (Tarjan 1975, with path halving).
@@ -94,6 +97,23 @@ SeamMerger::Groups SeamMerger::find_groups() const {
   return groups;
 }
 
+// Whether tiles with half of the say found the object that `best` stands for; none if no tile shows all of it.
+// pieces: all that may be of the object.
+std::optional<bool> SeamMerger::vote(const std::vector<const Piece*>& pieces, const Piece& best,
+                                     const Box& object) const {
+  const float whole_vote = kWholeVote * static_cast<float>(grid_.side());
+  float all = 0, found = 0;
+  for (const int tile : grid_.tiles_showing(object)) {
+    const float say = std::clamp(grid_.depth(object, tile) / whole_vote, 0.0f, 1.0f);
+    all += say;
+    const bool has_found = std::ranges::any_of(
+        pieces, [&](const Piece* p) { return p->tile == tile && (p == &best || are_one(best, *p)); });
+    if (has_found) found += say;
+  }
+  if (all <= 0) return {};
+  return 2 * found >= all;
+}
+
 // Greedy, the best first: among whole pieces those that see most around them, among cut ones the best score.
 void SeamMerger::resolve(const std::vector<std::size_t>& members, Detections& objects) const {
   std::vector<const Piece*> ranked;
@@ -120,7 +140,9 @@ void SeamMerger::resolve(const std::vector<std::size_t>& members, Detections& ob
         group.push_back(j);  // its other neighbours hold parts of the same object
       }
     }
-    if (is_confirmed || ranked[i]->is_best_seen) objects.push_back(object);
+    std::optional<bool> is_elected;
+    if (options_.vote) is_elected = vote(ranked, *ranked[i], object.box);
+    if (is_elected.value_or(is_confirmed || ranked[i]->is_best_seen)) objects.push_back(object);
   }
 }
 

@@ -25,6 +25,14 @@ std::pair<std::size_t, std::size_t> nearest(const std::vector<int>& starts, floa
   return {above == 0 ? 0 : above - 1, std::min(above, starts.size() - 1)};
 }
 
+// The tiles of an axis that show all of an interval: from the first to behind the last.
+std::pair<std::size_t, std::size_t> showing(const std::vector<int>& starts, float begin, float end, int side) {
+  const auto first = std::ranges::lower_bound(starts, end - static_cast<float>(side));
+  const auto last = std::ranges::upper_bound(starts, begin);
+  return {static_cast<std::size_t>(first - starts.begin()),
+          static_cast<std::size_t>(std::max(first, last) - starts.begin())};
+}
+
 }  // namespace
 
 TileGrid::TileGrid(int width, int height, int side, float overlap)
@@ -53,6 +61,18 @@ float TileGrid::depth(const Box& box, int tile) const {
   if (t.x1 < static_cast<float>(width_)) depth = std::min(depth, t.x1 - box.x1);
   if (t.y1 < static_cast<float>(height_)) depth = std::min(depth, t.y1 - box.y1);
   return depth;
+}
+
+std::vector<int> TileGrid::tiles_showing(const Box& box) const {
+  const auto [left, right] = showing(x_, box.x0, box.x1, side_);
+  const auto [upper, lower] = showing(y_, box.y0, box.y1, side_);
+  std::vector<int> tiles;
+  for (std::size_t row = upper; row < lower; ++row) {
+    for (std::size_t column = left; column < right; ++column) {
+      tiles.push_back(static_cast<int>(row) * columns() + static_cast<int>(column));
+    }
+  }
+  return tiles;
 }
 
 int TileGrid::best_tile(const Box& box) const {

@@ -26,6 +26,8 @@ class TileGrid {
   // How far a box keeps from those edges of the tile that are not edges of the image too: what lies across such an edge
   // the tile does not show. Below zero for a box that reaches out of the tile.
   float depth(const Box& box, int tile) const;
+  // The tiles that show all of a box, in order; none if every tile cuts it.
+  std::vector<int> tiles_showing(const Box& box) const;
   // The tile that shows most around a box; the first of equals.
   int best_tile(const Box& box) const;
 

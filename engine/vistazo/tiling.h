@@ -44,6 +44,9 @@ struct TilingOptions {
   Measure measure = Measure::iou;
   float threshold = 0.5f;    // of the measure: from here on two boxes are one object
   bool whole_image = false;  // also looks at the whole image, shrunk, for objects that are larger than half a window
+  // What several windows show must be found by those with at least half of the say: a window has the more of it, the
+  // farther from its edge the object lies. Off: found by one other window, or by the one that shows most around it.
+  bool vote = true;
 };
 
 // What a run did.

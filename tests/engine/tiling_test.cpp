@@ -149,6 +149,40 @@ TEST_CASE("what only the worse of two views shows is dropped, what the better on
   CHECK(found[0].box.x0 == 410);
 }
 
+// The tiles of these places have found an object, with a box that agrees well enough.
+std::size_t objects_found_by(const std::vector<int>& tiles, const Box& box, const TileGrid& grid, bool vote) {
+  TilingOptions options{500, 0.5f};
+  options.vote = vote;
+  SeamMerger merger(grid, options);
+  std::size_t objects = 0;
+  for (int tile = 0; tile < grid.count(); ++tile) {
+    if (std::ranges::count(tiles, tile) > 0) {
+      const auto shift = static_cast<float>(tile);
+      merger.add(tile, {{{box.x0 + shift, box.y0, box.x1 + shift, box.y1}, 0.5f, 0}});
+    } else {
+      merger.add(tile, {});
+    }
+    if ((tile + 1) % grid.columns() == 0) objects += merger.take_finished().size();
+  }
+  return objects;
+}
+
+TEST_CASE("tiles vote with what they show around an object") {
+  const TileGrid grid(1000, 1000, 500, 0.5f);  // 3 x 3 tiles, 250 apart
+  REQUIRE(grid.count() == 9);
+  const Box middle{360, 360, 390, 390};  // in tiles 0, 1, 3 and 4, 110 and more from their edges: all have a whole vote
+  CHECK(objects_found_by({0, 1, 3, 4}, middle, grid, true) == 1);
+  CHECK(objects_found_by({0, 4}, middle, grid, true) == 1);
+  for (const int tile : {0, 1, 3, 4}) CHECK(objects_found_by({tile}, middle, grid, true) == 0);
+  CHECK(objects_found_by({0, 1}, middle, grid, false) == 1);
+
+  const Box rim{360, 100, 490, 130};  // in tile 0, 10 from its edge, and in tile 1, 110 from its own
+  CHECK(objects_found_by({1}, rim, grid, true) == 1);
+  CHECK(objects_found_by({0}, rim, grid, true) == 0);
+  const Box corner{10, 10, 40, 40};  // only tile 0 shows it
+  CHECK(objects_found_by({0}, corner, grid, true) == 1);
+}
+
 TEST_CASE("large objects hide their parts") {
   const TileGrid grid(2000, 2000, 512, 0.2f);
   const Detections objects = {{{300, 300, 1700, 1600}, 0.8f, 0}, {{50, 50, 90, 90}, 0.7f, 0}};
