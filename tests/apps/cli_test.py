@@ -366,6 +366,15 @@ class ModelTest(CommandLineTest):
         self.assertGreater(model["parameters"], 0)
         self.assertGreater(model["cost"]["flops"], 0)
 
+    def test_scratch_grows_with_the_tokens_and_not_with_their_square(self):
+        def cost(size):
+            return json.loads(self.check(run("inspect", MODEL, "--size", size, "--json", "-"), 0).stdout)["cost"]
+        scratch = [cost(f"{side}x{side}")["peak_scratch_bytes"] for side in (1024, 2048, 4096)]
+        for small, large in zip(scratch, scratch[1:]):
+            self.assertLess(large, 4.05 * small)
+        photo = cost("2272x4000")  # 4000 x 2250 pixels, padded
+        self.assertLess(photo["peak_scratch_bytes"] + photo["weight_bytes"], 1 << 30)
+
     def test_bench(self):
         result = self.check(run("bench", "--model", MODEL, "--batch", "1,2", "--seconds", "0", "--warmup", "0",
                                 "--json", "-", "--device", "cpu"), 0)
