@@ -32,7 +32,6 @@
 #include "apps/options.h"
 #include "apps/outputs/object_writer.h"
 #include "apps/scans/scan.h"
-#include "engine/tile_grid.h"
 #include "tests/tiling/layout.h"
 
 namespace vistazo::apps {
