@@ -126,6 +126,7 @@ struct Detector::Impl {
                          std::span<Detections> results) const;
   void download(Workspace& w, const Ops::PassResults& results) const;
   int inputs_alike(std::span<const Image> images, std::size_t begin) const;
+  bool is_on_gpu() const { return backend->device() == Device::cuda; }
   Placement placement_of(const Image& image) const {
     return place(preprocessing, {image.height, image.width}, model->traits().size_multiple);
   }
@@ -427,14 +428,14 @@ Detector::Detector(Detector&&) noexcept = default;
 Detector& Detector::operator=(Detector&&) noexcept = default;
 
 Detections Detector::detect(const Image& image) const {
-  require_valid(image, "detect", 0);
+  require_valid(image, "detect", 0, impl_->is_on_gpu());
   Detections detections;
   impl_->detect({&image, 1}, {&detections, 1});
   return detections;
 }
 
 std::vector<Detections> Detector::detect_batch(std::span<const Image> images) const {
-  for (std::size_t i = 0; i < images.size(); ++i) require_valid(images[i], "detect_batch", i);
+  for (std::size_t i = 0; i < images.size(); ++i) require_valid(images[i], "detect_batch", i, impl_->is_on_gpu());
   std::vector<Detections> results(images.size());
   impl_->detect(images, results);
   return results;
@@ -511,7 +512,7 @@ std::vector<OperationTime> Detector::profile_forward(int batch, int height, int 
 }
 
 StageTimes Detector::time_stages(std::span<const Image> images) const {
-  for (std::size_t i = 0; i < images.size(); ++i) require_valid(images[i], "time_stages", i);
+  for (std::size_t i = 0; i < images.size(); ++i) require_valid(images[i], "time_stages", i, impl_->is_on_gpu());
   if (images.empty() || impl_->inputs_alike(images, 0) != static_cast<int>(images.size())) {
     fail(Error::Code::argument, "time_stages: {} images; one batch of at most {} with inputs of one size is wanted",
          images.size(), impl_->options.max_batch);

@@ -108,8 +108,9 @@ class Ops {
   // Runs a pass and times each of its operations alone. They may run more than once: the pass's results mean nothing.
   std::vector<OpTime> profile(const std::function<void()>& pass);
 
-  // Fills part of a tensor of pixels from an image in host memory; args.scratch is the backend's business.
-  void place_image(const ImageResizeArgs& args) { run(args); }
+  // Fills part of a tensor of pixels from an image in host memory, or the device's; args.scratch is the backend's
+  // business.
+  void place_image(const ImageResizeArgs& args, bool is_on_device) { place(args, is_on_device); }
   // Between dense f32 tensors of the device and host memory.
   void upload(std::span<const float> from, const Tensor& to);
   void download(const Tensor& from, std::span<float> to);
@@ -241,7 +242,7 @@ class Ops {
   virtual void copy_to_device(const float* from, float* to, std::size_t count) = 0;
   virtual void copy_to_host(const float* from, float* to, std::size_t count) = 0;
   virtual void select(const SelectDetectionsArgs&) {}  // where can_select() says so
-  virtual void run(const ImageResizeArgs& args) = 0;
+  virtual void place(const ImageResizeArgs& args, bool is_on_device) = 0;
   virtual void run(const LinearArgs& args, const Linear& w) = 0;
   virtual void run(const ConvolutionArgs& args, const Convolution& w) = 0;
   virtual void run(const LayerNormArgs& args) = 0;

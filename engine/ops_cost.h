@@ -39,7 +39,7 @@ class CostOps final : public Ops {
 
   void copy_to_device(const float*, float*, std::size_t) override {}
   void copy_to_host(const float*, float*, std::size_t) override {}
-  void run(const ImageResizeArgs&) override {}
+  void place(const ImageResizeArgs&, bool) override {}
   void run(const LinearArgs& args, const Linear& w) override;
   void run(const ConvolutionArgs& args, const Convolution& w) override;
   void run(const LayerNormArgs& args) override;

@@ -124,7 +124,7 @@ class CpuOps final : public Ops {
     std::memcpy(to, from, count * sizeof(float));
   }
 
-  void run(const ImageResizeArgs& args) override {
+  void place(const ImageResizeArgs& args, bool) override {
     const std::size_t bytes = cpu::image_resize_scratch_bytes(args);
     if (bytes > resize_scratch_.size()) resize_scratch_ = AlignedBuffer(bytes);
     ImageResizeArgs with_scratch = args;

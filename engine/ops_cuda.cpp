@@ -120,7 +120,7 @@ class CudaOps final : public Ops {
     perform("select_detections", {args.batch, args.queries, args.classes},
             [&] { cuda::select_detections(args, stream_.get()); });
   }
-  void run(const ImageResizeArgs& args) override;
+  void place(const ImageResizeArgs& args, bool is_on_device) override;
   void run(const LinearArgs& args, const Linear& w) override {
     perform("linear", {args.rows, w.in, w.out},
             [&] { static_cast<const CudaLinear*>(w.weights)->packed.run(args, matmul_); });
@@ -297,12 +297,29 @@ Tensor CudaOps::add_constant(std::string_view name, GridSize input, const Shape&
   return tensor;
 }
 
-void CudaOps::run(const ImageResizeArgs& args) {
-  const std::size_t channels = args.order == PixelOrder::gray ? 1 : 3;
-  const std::size_t columns = channels * static_cast<std::size_t>(args.width);
+// A pointer to other memory would end the process's use of the GPU.
+void require_on_gpu(const void* pixels) {
+  int gpu = 0;
+  check_cuda(cudaGetDevice(&gpu), "cudaGetDevice");
+  cudaPointerAttributes attributes{};
+  check_cuda(cudaPointerGetAttributes(&attributes, pixels), "cudaPointerGetAttributes");
+  const bool is_reachable = attributes.type == cudaMemoryTypeDevice || attributes.type == cudaMemoryTypeManaged;
+  if (!is_reachable || attributes.device != gpu) {
+    fail(Error::Code::argument, "an image's is_on_device is set, but its pixels do not lie in the memory of GPU {}",
+         gpu);
+  }
+}
+
+void CudaOps::place(const ImageResizeArgs& args, bool is_on_device) {
   ImageResizeArgs on_device = args;
-  on_device.pixels = staging_.upload_image(args.pixels, args.height, columns, args.row_bytes);
-  on_device.row_bytes = static_cast<std::int64_t>(columns);
+  if (is_on_device) {
+    require_on_gpu(args.pixels);
+  } else {
+    const std::size_t channels = args.order == PixelOrder::gray ? 1 : 3;
+    const std::size_t columns = channels * static_cast<std::size_t>(args.width);
+    on_device.pixels = staging_.upload_image(args.pixels, args.height, columns, args.row_bytes);
+    on_device.row_bytes = static_cast<std::int64_t>(columns);
+  }
   const std::size_t bytes = cuda::image_resize_scratch_bytes(on_device);
   if (bytes > resize_scratch_.size()) {
     resize_scratch_ = {};  // waits for the device

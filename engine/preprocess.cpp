@@ -119,13 +119,17 @@ Placement place(const Preprocessing& p, GridSize image, int size_multiple) {
   return placement;
 }
 
-void require_valid(const Image& image, const char* function, std::size_t index) {
+void require_valid(const Image& image, const char* function, std::size_t index, bool is_on_gpu) {
   const std::ptrdiff_t channels = image.format == PixelFormat::gray8 ? 1 : 3;
   if (image.width < 1 || image.height < 1) {
     fail(Error::Code::argument, "{}: image {}: its size is {} x {}; at least 1 x 1 is wanted", function, index,
          image.width, image.height);
   }
   if (!image.pixels) fail(Error::Code::argument, "{}: image {}: pixels is null", function, index);
+  if (image.is_on_device && !is_on_gpu) {
+    fail(Error::Code::argument,
+         "{}: image {}: its pixels lie in a GPU's memory (is_on_device), and this runs on the CPU", function, index);
+  }
   if (std::abs(image.row_bytes) < channels * image.width) {
     fail(Error::Code::argument, "{}: image {}: row_bytes {} is less than {} * width {}", function, index,
          image.row_bytes, channels, image.width);
@@ -158,7 +162,7 @@ void preprocess(Ops& ops, const Preprocessing& p, const Placement& placement, co
   }
   args.antialias = p.antialias;
   args.rounding = p.rounding;
-  ops.place_image(args);
+  ops.place_image(args, image.is_on_device);
 }
 
 }  // namespace vistazo

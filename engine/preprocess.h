@@ -49,7 +49,8 @@ Placement place(const Preprocessing& p, GridSize image, int size_multiple);
 void preprocess(Ops& ops, const Preprocessing& p, const Placement& placement, const Image& image, const Tensor& pixels,
                 int index);
 
-// Throws Error{argument} for an image that cannot be what it says; the message names `function` and the image's index.
-void require_valid(const Image& image, const char* function, std::size_t index);
+// Throws Error{argument} for an image that cannot be what it says, or that lies in a GPU's memory where the caller is
+// not on one; the message names `function` and the image's index.
+void require_valid(const Image& image, const char* function, std::size_t index, bool is_on_gpu = false);
 
 }  // namespace vistazo

@@ -139,7 +139,8 @@ class Detector {
   Detector(Detector&&) noexcept;
   Detector& operator=(Detector&&) noexcept;
 
-  // Throws Error{argument} for an image without pixels, with a size below 1 or too short rows.
+  // Throws Error{argument} for an image without pixels, with a size below 1 or too short rows, or whose pixels lie in
+  // the memory of a GPU that the detector does not run on.
   Detections detect(const Image& image) const;
   std::vector<Detections> detect_batch(std::span<const Image> images) const;
 
