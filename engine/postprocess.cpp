@@ -49,11 +49,12 @@ float box_iou(const Box& a, const Box& b) {
   return all > 0 ? shared / all : 0.0f;
 }
 
-void suppress_overlaps(Detections& detections, float iou) {
+void suppress_overlaps(Detections& detections, float iou, Suppression kind) {
   auto kept = detections.begin();
   for (const Detection& d : detections) {
     const bool is_hidden = std::any_of(detections.begin(), kept, [&](const Detection& better) {
-      return better.class_id == d.class_id && box_iou(better.box, d.box) > iou;
+      const bool is_rival = kind == Suppression::across_classes || better.class_id == d.class_id;
+      return is_rival && box_iou(better.box, d.box) > iou;
     });
     if (!is_hidden) *kept++ = d;
   }

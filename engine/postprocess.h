@@ -47,7 +47,8 @@ class PostProcessor {
 // Intersection over union; 0 for empty boxes.
 float box_iou(const Box& a, const Box& b);
 
-// Class-wise greedy non-maximum suppression, in place: drops what overlaps a better box of its class by more than iou.
-void suppress_overlaps(Detections& detections, float iou);
+// Greedy non-maximum suppression, in place: drops what overlaps a better box, of its class or of any, by more than iou.
+enum class Suppression { within_class, across_classes };
+void suppress_overlaps(Detections& detections, float iou, Suppression kind = Suppression::within_class);
 
 }  // namespace vistazo

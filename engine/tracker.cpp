@@ -199,6 +199,10 @@ void Tracker::Impl::remove_duplicates() {
   }
 }
 
+void keep_best_of_place(Detections& detections, float overlap) {
+  suppress_overlaps(detections, overlap, Suppression::across_classes);
+}
+
 Tracker::Tracker(const TrackerOptions& options) : impl_(std::make_unique<Impl>(options)) {}
 Tracker::~Tracker() = default;
 Tracker::Tracker(Tracker&&) noexcept = default;

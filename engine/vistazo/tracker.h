@@ -22,6 +22,11 @@ struct TrackerOptions {
   float margin = 0.0f;
 };
 
+// Keeps the best detection of each place: drops what overlaps a better one, of whatever class, by an IoU above
+// `overlap`. A detector's query may score for two classes, which are one object all the same. Detections come best
+// first.
+void keep_best_of_place(Detections& detections, float overlap);
+
 // Gives detections of successive frames identities: ByteTrack (Zhang et al. 2022, arXiv:2110.06864). Boxes of tracks
 // are predicted by a Kalman filter of constant velocity, and assigned to detections by overlap, whatever their classes,
 // in two rounds: the certain detections first, then the uncertain ones to the tracks that are left. For one source;
