@@ -8,6 +8,7 @@ build=(cmake ninja-build g++ pkg-config
   libhwy-dev libfmt-dev libspdlog-dev nlohmann-json3-dev zlib1g-dev
   libcli11-dev libopencv-dev                       # the command line
   libavformat-dev libavdevice-dev libswscale-dev   # its videos, cameras and streams
+  libffmpeg-nvenc-dev                              # NVIDIA's headers for videos decoded on a GPU
   libtiff-dev libopenslide-dev)                    # scans that are read part by part
 test=(doctest-dev libbenchmark-dev python3 ffmpeg
   libjpeg-dev                                      # slides that tests write
