@@ -169,14 +169,22 @@ void draw_marks(cv::Mat& image, const std::vector<Mark>& marks, std::span<const 
 
 }  // namespace
 
+void draw_onto(Picture& picture, const Detections& detections, std::span<const std::string> class_names,
+               std::span<const std::int64_t> track_ids) {
+  cv::Mat image(picture.height, picture.width, CV_8UC3, picture.pixels.get(),
+                static_cast<std::size_t>(picture.row_bytes));
+  draw_marks(image, marks_of(detections, class_names, track_ids, {image.cols, image.rows}), class_names);
+}
+
 Picture draw_detections(const Picture& picture, const Detections& detections, std::span<const std::string> class_names,
                         std::span<const std::int64_t> track_ids) {
   const cv::Mat original(picture.height, picture.width, CV_8UC3, picture.pixels.get(),
                          static_cast<std::size_t>(picture.row_bytes));
   const auto image = std::make_shared<cv::Mat>(original.clone());
-  draw_marks(*image, marks_of(detections, class_names, track_ids, {image->cols, image->rows}), class_names);
-  return {std::shared_ptr<std::uint8_t>(image, image->data), image->cols, image->rows,
-          static_cast<std::ptrdiff_t>(image->step), picture.is_lossless};
+  Picture drawn{std::shared_ptr<std::uint8_t>(image, image->data), image->cols, image->rows,
+                static_cast<std::ptrdiff_t>(image->step), picture.is_lossless};
+  draw_onto(drawn, detections, class_names, track_ids);
+  return drawn;
 }
 
 }  // namespace vistazo::apps

@@ -15,5 +15,8 @@ namespace vistazo::apps {
 // Throws Error{unsupported} in a build without OpenCV.
 Picture draw_detections(const Picture& picture, const Detections& detections, std::span<const std::string> class_names,
                         std::span<const std::int64_t> track_ids = {});
+// The same on the picture itself.
+void draw_onto(Picture& picture, const Detections& detections, std::span<const std::string> class_names,
+               std::span<const std::int64_t> track_ids = {});
 
 }  // namespace vistazo::apps

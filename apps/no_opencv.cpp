@@ -65,6 +65,9 @@ Picture draw_detections(const Picture&, const Detections&, std::span<const std::
                         std::span<const std::int64_t>) {
   fail_without_opencv(Error::Code::unsupported, "a picture cannot be drawn on");
 }
+void draw_onto(Picture&, const Detections&, std::span<const std::string>, std::span<const std::int64_t>) {
+  fail_without_opencv(Error::Code::unsupported, "a picture cannot be drawn on");
+}
 Picture draw_density(Scan&, const DensityMap&) {
   fail_without_opencv(Error::Code::unsupported, "a picture of densities cannot be drawn");
 }

@@ -13,18 +13,6 @@ namespace vistazo::apps {
 namespace fs = std::filesystem;
 namespace {
 
-// An option whose value is one of a few names.
-template <typename Value>
-CLI::Option* add_choice(CLI::App& command, const std::string& name, Value& value,
-                        const std::map<std::string, Value>& choices, const std::string& description) {
-  std::vector<std::string> names;
-  for (const auto& choice : choices) names.push_back(choice.first);
-  const auto set = [&value, choices](const std::string& text) { value = choices.at(text); };
-  return command.add_option_function<std::string>(name, set, description)
-      ->transform(CLI::IsMember(names, CLI::ignore_case))
-      ->default_str("auto");
-}
-
 // Without the type and range in the help, where they only make noise.
 template <typename Value>
 CLI::Validator between(Value low, Value high) {

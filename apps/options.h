@@ -4,10 +4,23 @@
 
 #include <CLI/CLI.hpp>
 #include <filesystem>
+#include <map>
 #include <string>
 #include <vector>
 
 namespace vistazo::apps {
+
+// An option whose value is one of a few names, "auto" among them, which its value stands for.
+template <typename Value>
+CLI::Option* add_choice(CLI::App& command, const std::string& name, Value& value,
+                        const std::map<std::string, Value>& choices, const std::string& description) {
+  std::vector<std::string> names;
+  for (const auto& choice : choices) names.push_back(choice.first);
+  const auto set = [&value, choices](const std::string& text) { value = choices.at(text); };
+  return command.add_option_function<std::string>(name, set, description)
+      ->transform(CLI::IsMember(names, CLI::ignore_case))
+      ->default_str("auto");
+}
 
 // --arch and --labels.
 void add_model_options(CLI::App& command, Options& options);

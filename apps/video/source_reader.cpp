@@ -4,6 +4,7 @@
 #include <vistazo/error.h>
 
 #include <algorithm>
+#include <utility>
 
 namespace vistazo::apps {
 namespace {
@@ -16,7 +17,7 @@ SourceReader::SourceReader(std::size_t index, const std::string& name, const Sou
                            const std::atomic<bool>& stopped, VideoStatistics& statistics)
     : index_(index), name_(name), options_(options), stopped_(stopped), statistics_(statistics) {
   try {
-    reader_ = std::make_unique<VideoReader>(name, options.reader, stopped);
+    reader_ = open();
   } catch (const Error& e) {
     throw Error(e.code, fmt::format("{}: {}", name, e.what()));
   }
@@ -31,6 +32,13 @@ SourceReader::~SourceReader() {
 
 void SourceReader::join() {
   if (thread_.joinable()) thread_.join();
+}
+
+std::unique_ptr<VideoReader> SourceReader::open() {
+  return open_video(name_, options_.reader, stopped_, [&](const std::string& reason) {
+    options_.reader.decoder = DecoderChoice::cpu;  // whenever it is opened again, too
+    if (options_.on_note) options_.on_note(fmt::format("{}: decoded on the CPU: {}", name_, reason));
+  });
 }
 
 void SourceReader::start(FrameHub& hub) {
@@ -58,7 +66,7 @@ bool SourceReader::read_to_end(FrameHub& hub) {
     for (VideoFrame frame;;) {
       {
         const BusyTimer timer(statistics_.reading);
-        if (!reader_->read(frame)) break;
+        if (!reader_->next(frame)) break;
       }
       ++statistics_.read;
       count_broken();
@@ -71,7 +79,11 @@ bool SourceReader::read_to_end(FrameHub& hub) {
       frame.index = frames_++;
       const bool wanted = is_wanted(frame);
       if (!wanted && !options_.keeps_unwanted) continue;
-      if (!hub.push({index_, frame, wanted})) return true;
+      {
+        const BusyTimer timer(statistics_.reading);
+        reader_->fill(frame);
+      }
+      if (!hub.push({index_, std::exchange(frame, {}), wanted})) return true;
     }
   } catch (const Error& e) {
     count_broken();
@@ -92,7 +104,7 @@ bool SourceReader::reopen() {
       std::this_thread::sleep_for(std::chrono::milliseconds(20));
     }
     try {
-      reader_ = std::make_unique<VideoReader>(name_, options_.reader, stopped_);
+      reader_ = open();
       ++statistics_.reopened;
       return true;
     } catch (const Error&) {

@@ -2,6 +2,7 @@
 
 #include <atomic>
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <string>
 #include <thread>
@@ -18,6 +19,7 @@ struct SourceOptions {
   double max_fps = 0;           // no more than so many a second of the video's time; 0: all
   bool keeps_unwanted = false;  // pass the others on too
   std::chrono::milliseconds first_pause{500}, longest_pause{30'000};  // before a lost stream is opened again
+  std::function<void(const std::string&)> on_note;                    // gets a line that the user should read
 };
 
 // A source and the thread that reads it into a hub. A live source that breaks off or falls silent is opened again, with
@@ -41,12 +43,13 @@ class SourceReader {
  private:
   void run(FrameHub& hub);
   bool read_to_end(FrameHub& hub);
+  std::unique_ptr<VideoReader> open();
   bool reopen();
   bool is_wanted(const VideoFrame& frame);
 
   const std::size_t index_;
   const std::string name_;
-  const SourceOptions options_;
+  SourceOptions options_;
   const std::atomic<bool>& stopped_;
   VideoStatistics& statistics_;
   std::unique_ptr<VideoReader> reader_;

@@ -36,6 +36,8 @@ struct VideoOptions {
   bool is_tracking = false, is_displayed = false;
   int every = 1, quality = 23;
   double max_fps = 0, timeout_s = 10;
+  float same_place = VideoPipelineOptions{}.same_place;
+  DecoderChoice decoder = DecoderChoice::automatic;
   TrackerOptions tracker;
   OutputOptions outputs;
   Options engine;
@@ -100,13 +102,13 @@ class FrameFiles {
 
   void add(const VideoSourceOptions& source, std::size_t index, const VideoResult& result) {
     constexpr std::int64_t kSourceIds =
-        1'000'000'000;  // COCO wants a number of its own for every frame of every source
-    const Picture& picture = result.frame.picture;
+        1'000'000'000;                              // COCO wants a number of its own for every frame of every source
+    const Picture& picture = result.frame.picture;  // there if crops are wanted
     Finding finding{source.name, fmt::format("{}_{:06}", names_[index], result.frame.index),
                     static_cast<std::int64_t>(index) * kSourceIds + result.frame.index};
     finding.frame = static_cast<int>(result.frame.index);
-    finding.width = picture.width;
-    finding.height = picture.height;
+    finding.width = result.frame.width();
+    finding.height = result.frame.height();
     finding.objects = result.detections;
     finding.pixels = [&](const Rect& part) { return cut_picture(picture, part); };
     const std::lock_guard lock(mutex_);
@@ -209,6 +211,19 @@ void print_summary(const std::vector<VideoSourceReport>& reports, const VideoSta
   }
 }
 
+// Frames of a GPU's decoder are for a detector on that GPU.
+void choose_decoder(const VideoOptions& options, const Detector& detector, SourceOptions& source) {
+  const bool is_on_gpu = detector.info().device == Device::cuda;
+  if (options.decoder == DecoderChoice::nvdec && !is_on_gpu) {
+    throw Error(Error::Code::argument,
+                "--decoder nvdec: the detector runs on the CPU; it takes --device cuda, or "
+                "--decoder cpu");
+  }
+  source.reader.decoder = is_on_gpu ? options.decoder : DecoderChoice::cpu;
+  source.reader.gpu = options.engine.gpu;
+  source.on_note = [](const std::string& line) { fmt::print(stderr, "vistazo: {}\n", line); };
+}
+
 int run_video(const VideoOptions& options) {
   const auto model = options.model.empty() ? default_model() : std::filesystem::path(options.model);
   Options engine = options.engine;
@@ -232,6 +247,9 @@ int run_video(const VideoOptions& options) {
   pipeline.batch = static_cast<int>(std::min(options.sources.size(), static_cast<std::size_t>(engine.max_batch)));
   if (options.is_tracking) pipeline.tracking = options.tracker;
   pipeline.shown_score = shown_score;
+  pipeline.same_place = options.same_place;
+  choose_decoder(options, detector, pipeline.source);
+  pipeline.needs_pictures = !options.outputs.crops.empty();
   FrameFiles files(options.outputs, sources, detector.class_names());
   pipeline.on_result = [&](std::size_t source, const VideoResult& result) {
     const VideoSourceOptions& from = sources[source];
@@ -299,6 +317,15 @@ void add_video_command(CLI::App& app, Run& run) {
       ->capture_default_str();
   command->add_option("--timeout", options->timeout_s, "Seconds of silence after which a stream is opened again")
       ->check(CLI::PositiveNumber)
+      ->capture_default_str();
+  add_choice<DecoderChoice>(
+      *command, "--decoder", options->decoder,
+      {{"auto", DecoderChoice::automatic}, {"cpu", DecoderChoice::cpu}, {"nvdec", DecoderChoice::nvdec}},
+      "What decodes; auto takes the GPU's decoder where the detector runs on it, and else the CPU");
+  command
+      ->add_option("--same-place", options->same_place,
+                   "Of boxes that overlap by more than this IoU, whatever their classes, the best stays; 1: all")
+      ->check(CLI::Range(0.0f, 1.0f).description(""))
       ->capture_default_str();
   command->add_flag("--display", options->is_displayed, "Show the annotated frames in a window");
   add_tracking_options(*command, *options);

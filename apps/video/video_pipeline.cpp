@@ -59,7 +59,7 @@ class SourceOutput {
   void finish(VideoResult& result);
   void track(VideoResult& result);
   void drop_faint(VideoResult& result) const;
-  void draw(const VideoResult& result);
+  void draw(VideoResult& result);
 
   const std::size_t index_;
   const VideoSourceOptions& source_;
@@ -79,8 +79,10 @@ class SourceOutput {
 
 void SourceOutput::finish(VideoResult& result) {
   if (result.is_processed) {
+    keep_best_of_place(result.detections, options_.same_place);
     track(result);
     drop_faint(result);
+    if (options_.needs_pictures) result.frame.fetch_picture();
     if (options_.on_result) options_.on_result(index_, result);
     statistics_.latency.add(std::chrono::steady_clock::now() - result.frame.arrived);
     ++statistics_.processed;
@@ -124,11 +126,13 @@ void SourceOutput::drop_faint(VideoResult& result) const {
   if (!result.track_ids.empty()) result.track_ids.resize(kept);
 }
 
-void SourceOutput::draw(const VideoResult& result) {
-  Picture picture;
+// On the frame itself, which nobody else holds any more.
+void SourceOutput::draw(VideoResult& result) {
+  Picture& picture = result.frame.picture;
   {
     const BusyTimer timer(statistics_.drawing);
-    picture = draw_detections(result.frame.picture, result.detections, class_names_, result.track_ids);
+    result.frame.fetch_picture();
+    draw_onto(picture, result.detections, class_names_, result.track_ids);
   }
   if (options_.on_picture) options_.on_picture(index_, picture);
   if (!writer_) return;
@@ -140,7 +144,7 @@ void detect(const Detector& detector, std::vector<HubFrame>& frames,
             std::vector<std::unique_ptr<SourceOutput>>& outputs, VideoStatistics& statistics) {
   std::vector<Image> images;
   for (const HubFrame& f : frames) {
-    if (f.is_wanted) images.push_back(f.frame.picture.view());
+    if (f.is_wanted) images.push_back(f.frame.view());
   }
   std::vector<Detections> detections;
   if (!images.empty()) {

@@ -36,7 +36,9 @@ struct VideoPipelineOptions {
   VideoWriterOptions writer;
   int batch = 1;  // frames that are detected together
   std::optional<TrackerOptions> tracking;
-  float shown_score = 0;  // detections below are for the tracker alone, unless they continue a track
+  float shown_score = 0;        // detections below are for the tracker alone, unless they continue a track
+  float same_place = 0.85f;     // of detections that overlap by a larger IoU, whatever their classes, the best stays
+  bool needs_pictures = false;  // on_result wants the frame's picture, wherever it was decoded
   // Called for every processed frame, of one source in order, from the source's own thread.
   std::function<void(std::size_t source, const VideoResult&)> on_result;
   // Called for every frame that is drawn, with the annotated picture, from the source's own thread.

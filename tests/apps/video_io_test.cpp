@@ -1,4 +1,4 @@
-#ifdef VISTAZO_HAS_VIDEO
+#ifdef VISTAZO_HAS_LIBAV
 
 #include <doctest/doctest.h>
 #include <fmt/core.h>
@@ -62,10 +62,10 @@ void write_video(const std::filesystem::path& path, int width, int height, const
 }
 
 std::vector<VideoFrame> read_all(const std::filesystem::path& path) {
-  VideoReader reader(path.string(), {}, kNeverStopped);
+  const std::unique_ptr<VideoReader> reader = open_video(path.string(), {}, kNeverStopped);
   std::vector<VideoFrame> frames;
-  for (VideoFrame frame; reader.read(frame);) frames.push_back(frame);
-  CHECK(reader.broken_frames() == 0);
+  for (VideoFrame frame; reader->read(frame);) frames.push_back(frame);
+  CHECK(reader->broken_frames() == 0);
   return frames;
 }
 
@@ -165,18 +165,18 @@ TEST_CASE("video: damage in the middle costs frames, not the run") {
     file.seekp(static_cast<std::streamoff>(std::filesystem::file_size(path) / 2));
     file.write("\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff", 12);
   }
-  VideoReader reader(path.string(), {}, kNeverStopped);
+  const std::unique_ptr<VideoReader> reader = open_video(path.string(), {}, kNeverStopped);
   int frames = 0;
-  for (VideoFrame frame; reader.read(frame);) ++frames;
+  for (VideoFrame frame; reader->read(frame);) ++frames;
   CHECK(frames >= 80);
-  CHECK(frames + reader.broken_frames() <= 120);
+  CHECK(frames + reader->broken_frames() <= 120);
 }
 
 TEST_CASE("video: what cannot be read says why") {
   const TemporaryFolder folder;
   const auto message_of = [](const std::string& source) -> std::string {
     try {
-      VideoReader(source, {std::chrono::milliseconds(300), 0}, kNeverStopped);
+      open_video(source, {.deadline = std::chrono::milliseconds(300)}, kNeverStopped);
     } catch (const Error& e) {
       return e.what();
     }
@@ -198,7 +198,7 @@ TEST_CASE("video: a stop ends an open that waits") {
     std::this_thread::sleep_for(std::chrono::milliseconds(100));
     stopped = true;
   });
-  CHECK_THROWS_AS(VideoReader("tcp://127.0.0.1:47123?listen", {}, stopped), Error);
+  CHECK_THROWS_AS(open_video("tcp://127.0.0.1:47123?listen", {}, stopped), Error);
   stop.join();
 }
 

@@ -31,11 +31,11 @@ Detector load(const char* model, int threads) {
 
 std::int64_t run_loop(const Detector& detector, const char* video, const std::filesystem::path& save, int threads) {
   const std::atomic<bool> stopped = false;
-  VideoReader reader(video, {.decoder_threads = threads}, stopped);
-  VideoWriter writer(save, reader.format(), {.encoder_threads = threads});
+  const std::unique_ptr<VideoReader> reader = open_video(video, {.decoder_threads = threads}, stopped);
+  VideoWriter writer(save, reader->format(), {.encoder_threads = threads});
   Tracker tracker;
   std::int64_t frames = 0;
-  for (VideoFrame frame; reader.read(frame); ++frames) {
+  for (VideoFrame frame; reader->read(frame); ++frames) {
     const Detections detections = detector.detect(frame.picture.view());
     const std::vector<std::int64_t> ids = tracker.update(detections);
     writer.write(draw_detections(frame.picture, detections, detector.class_names(), ids), frame.time.ticks);
