@@ -102,6 +102,20 @@ TEST_CASE("annexb: a stream is cut before what belongs to the next picture") {
   }
 }
 
+TEST_CASE("annexb: stored streams have 30 pictures each") {
+  for (const bool is_hevc : {false, true}) {
+    const std::string stream =
+        bytes_of(std::filesystem::path(VISTAZO_TEST_DATA) / "video" / (is_hevc ? "levels.hevc" : "levels.h264"));
+    for (const std::size_t step : {1u, 13u, 1u << 20}) {
+      const std::vector<std::string> pictures = split(is_hevc ? VideoCodec::hevc : VideoCodec::h264, stream, step);
+      CHECK(pictures.size() == 30);
+      std::string joined;
+      for (const std::string& p : pictures) joined += p;
+      CHECK(joined == stream);
+    }
+  }
+}
+
 TEST_CASE("annexb: real streams have as many pictures as frames, and lose no byte") {
   const TemporaryFolder folder;
   const std::string raw = (folder.path() / "a.h264").string();

@@ -190,6 +190,26 @@ class FileTest(VideoTest):
             self.assertEqual(mine, self.lines(alone))
             self.assertEqual(len(probe(saved / f"{i}.mp4")[0]), len(mine))
 
+    def test_one_box_a_place(self):
+        video, lines = self.make_video("a.mp4", 0.2, 10), self.folder / "out.jsonl"
+
+        def largest_overlap(*options):
+            self.check(run(video, "--jsonl", lines, "--min-score", "0.02", *options))
+            largest = 0
+            for result in self.lines(lines):
+                boxes = [d["box"] for d in result["detections"]]
+                for i, a in enumerate(boxes):
+                    for b in boxes[:i]:
+                        width, height = (max(0, min(a[k + 2], b[k + 2]) - max(a[k], b[k])) for k in (0, 1))
+                        areas = sum((c[2] - c[0]) * (c[3] - c[1]) for c in (a, b))
+                        largest = max(largest, width * height / (areas - width * height))
+            return largest
+
+        # Boxes are written with a decimal: a little less or more than what was compared.
+        self.assertGreater(largest_overlap("--same-place", "1"), 0.9)
+        self.assertLess(largest_overlap(), 0.87)
+        self.assertLess(largest_overlap("--same-place", "0.5"), 0.52)
+
     def test_numbered_pictures(self):
         video = self.make_video("a.mp4", 0.5, 10)
         subprocess.run(ffmpeg("-i", video, self.folder / "frame_%03d.png"), check=True)
@@ -265,6 +285,7 @@ class FileTest(VideoTest):
             ([video, "--save", self.folder / "none" / "a.mp4"], "No such file"),
             ([video, video, "--truth", text], "one source"),
             ([video, "--every", "0"], "--every"),
+            ([video, "--device", "cpu", "--decoder", "nvdec"], "--decoder nvdec: the detector runs on the CPU"),
         ]:
             with self.subTest(arguments=arguments):
                 result = self.check(run(*arguments), 2)

@@ -1,16 +1,19 @@
-// Frames a second of `vistazo video` beside a plain loop of the same parts, one after the other, in one run:
-//   video_pipeline_bench VIDEO MODEL [ROUNDS]
-// The loop decodes, detects, tracks, draws and encodes a frame before it takes the next: once with one thread for
-// everything, once with all threads for the detector, the decoder and the encoder. Medians over rounds that alternate.
+// Frames a second of `vistazo video` beside a plain loop of the same parts, in one run, in turns:
+//   video_pipeline_bench VIDEO MODEL [--sources 1,4] [--rounds 3] [--device cpu|cuda] [--no-save]
+// MODEL: a folder, or a config.json, which gets random weights. The loop decodes on the CPU, detects, tracks, draws and
+// encodes a frame before it takes the next: once with one thread for everything, once with all threads for the
+// detector, the decoder and the encoder. It reads one source, as several, one after the other, would have the same
+// rate. `vistazo video` has the sources side by side, decoded on the CPU and, on a GPU that can, by NVDEC. With
+// --no-save nothing is drawn or encoded. Of several sources each reads the same file.
 #include "apps/video/video_pipeline.h"
 
 #include <fmt/core.h>
 #include <vistazo/detector.h>
 #include <vistazo/tracker.h>
 
+#include <CLI/CLI.hpp>
 #include <algorithm>
 #include <chrono>
-#include <cstdlib>
 #include <filesystem>
 
 #include "apps/annotate.h"
@@ -21,42 +24,77 @@ namespace {
 
 constexpr float kMinScore = 0.1f;
 
-Detector load(const char* model, int threads) {
+struct BenchOptions {
+  std::string video, model;
+  std::vector<int> sources{1, 4};
+  int rounds = 3;
+  bool is_on_gpu = false, is_saved = true;
+};
+
+Detector load(const BenchOptions& bench, int threads) {
   Options options;
-  options.device = Device::cpu;
+  options.device = bench.is_on_gpu ? Device::cuda : Device::cpu;
   options.cpu_threads = threads;
   options.min_score = kMinScore;
-  return Detector::load(model, options);
+  if (bench.model.ends_with(".json")) return Detector::with_random_weights(bench.model, options);
+  return Detector::load(bench.model, options);
 }
 
-std::int64_t run_loop(const Detector& detector, const char* video, const std::filesystem::path& save, int threads) {
-  const std::atomic<bool> stopped = false;
-  const std::unique_ptr<VideoReader> reader = open_video(video, {.decoder_threads = threads}, stopped);
-  VideoWriter writer(save, reader->format(), {.encoder_threads = threads});
-  Tracker tracker;
+struct Run {
   std::int64_t frames = 0;
-  for (VideoFrame frame; reader->read(frame); ++frames) {
-    const Detections detections = detector.detect(frame.picture.view());
-    const std::vector<std::int64_t> ids = tracker.update(detections);
-    writer.write(draw_detections(frame.picture, detections, detector.class_names(), ids), frame.time.ticks);
+  std::string details;
+};
+
+Run run_loop(const Detector& detector, const BenchOptions& bench, const std::filesystem::path& folder, int threads) {
+  const std::atomic<bool> stopped = false;
+  const std::unique_ptr<VideoReader> reader = open_video(bench.video, {.decoder_threads = threads}, stopped);
+  std::unique_ptr<VideoWriter> writer;
+  if (bench.is_saved) {
+    writer = std::make_unique<VideoWriter>(folder / "loop.mp4", reader->format(),
+                                           VideoWriterOptions{.encoder_threads = threads});
   }
-  writer.close();
-  return frames;
+  Tracker tracker;
+  Run run;
+  for (VideoFrame frame; reader->read(frame); ++run.frames) {
+    Detections detections = detector.detect(frame.view());
+    keep_best_of_place(detections, VideoPipelineOptions{}.same_place);
+    const std::vector<std::int64_t> ids = tracker.update(detections);
+    if (!writer) continue;
+    draw_onto(frame.picture, detections, detector.class_names(), ids);
+    writer->write(frame.picture, frame.time.ticks);
+  }
+  if (writer) writer->close();
+  return run;
 }
 
-std::int64_t run_pipeline(const Detector& detector, const char* video, const std::filesystem::path& save) {
+Run run_pipeline(const Detector& detector, const BenchOptions& bench, const std::filesystem::path& folder, int sources,
+                 DecoderChoice decoder) {
+  std::vector<VideoSourceOptions> inputs;
+  for (int i = 0; i < sources; ++i) {
+    inputs.push_back({bench.video, bench.is_saved ? folder / fmt::format("{}.mp4", i) : std::filesystem::path(), {}});
+  }
   std::atomic<bool> stopped = false;
-  VideoStatistics statistics;
+  VideoStatistics s;
   VideoPipelineOptions options;
+  options.source.reader.decoder = decoder;
+  options.batch = sources;
   options.tracking.emplace();
-  run_video_pipeline(detector, {{video, save, {}}}, options, stopped, statistics);
-  return statistics.processed;
+  run_video_pipeline(detector, inputs, options, stopped, s);
+  const BusyTime* times[] = {&s.reading, &s.detecting, &s.tracking, &s.drawing, &s.encoding};
+  double all = 0;
+  for (const BusyTime* time : times) all += time->seconds();
+  const auto share = [&](const BusyTime& time) { return 100 * time.seconds() / all; };
+  return {s.processed, fmt::format("p50/p99 {:.0f}/{:.0f} ms; decode {:.0f} %, detect {:.0f} %, track {:.0f} %, draw "
+                                   "{:.0f} %, encode {:.0f} %",
+                                   s.latency.quantile_ms(0.5), s.latency.quantile_ms(0.99), share(s.reading),
+                                   share(s.detecting), share(s.tracking), share(s.drawing), share(s.encoding))};
 }
 
 struct Way {
   const char* name;
-  std::function<std::int64_t()> run;
+  std::function<Run()> run;
   std::vector<double> rates = {};
+  std::string details = {};
 
   double median() const {
     std::vector<double> sorted = rates;
@@ -65,31 +103,62 @@ struct Way {
   }
 };
 
-int run(int argc, char** argv) {
-  if (argc < 3) {
-    fmt::print(stderr, "usage: {} VIDEO MODEL [ROUNDS]\n", argv[0]);
-    return 2;
+std::string nvdec_problem() {
+  try {
+    const GpuVideoDecoder decoder(VideoCodec::h264, 0);
+    return "";
+  } catch (const Error& e) {
+    return e.what();
   }
-  const int rounds = argc > 3 ? std::atoi(argv[3]) : 3;
+}
+
+void compare(const BenchOptions& bench, const Detector& one, const Detector& all, int sources) {
   const testing::TemporaryFolder folder;
-  const std::filesystem::path save = folder.path() / "out.mp4";
-  const Detector one = load(argv[2], 1), all = load(argv[2], 0);
-  Way ways[] = {{"loop, one thread", [&] { return run_loop(one, argv[1], save, 1); }},
-                {"loop, all threads", [&] { return run_loop(all, argv[1], save, 0); }},
-                {"vistazo video", [&] { return run_pipeline(all, argv[1], save); }}};
-  for (int round = 0; round < rounds; ++round) {
-    for (Way& way : ways) {
-      const auto start = std::chrono::steady_clock::now();
-      const std::int64_t frames = way.run();
-      const std::chrono::duration<double> seconds = std::chrono::steady_clock::now() - start;
-      way.rates.push_back(static_cast<double>(frames) / seconds.count());
+  const auto& path = folder.path();
+  std::vector<Way> ways{{"loop, one thread", [&] { return run_loop(one, bench, path, 1); }},
+                        {"loop, all threads", [&] { return run_loop(all, bench, path, 0); }},
+                        {"vistazo video", [&] { return run_pipeline(all, bench, path, sources, DecoderChoice::cpu); }}};
+  if (bench.is_on_gpu) {
+    const std::string problem = nvdec_problem();
+    if (problem.empty()) {
+      ways.push_back(
+          {"vistazo video, NVDEC", [&] { return run_pipeline(all, bench, path, sources, DecoderChoice::nvdec); }});
+    } else {
+      fmt::print("without NVDEC: {}\n", problem);
     }
   }
+  for (int round = 0; round < bench.rounds; ++round) {
+    for (Way& way : ways) {
+      const auto start = std::chrono::steady_clock::now();
+      const Run run = way.run();
+      const std::chrono::duration<double> seconds = std::chrono::steady_clock::now() - start;
+      way.rates.push_back(static_cast<double>(run.frames) / seconds.count());
+      way.details = run.details;
+    }
+  }
+  fmt::print("{} source{}\n", sources, sources == 1 ? "" : "s");
   for (const Way& way : ways) {
     const auto [slowest, fastest] = std::ranges::minmax(way.rates);
-    fmt::print("{:18} {:7.2f} frames/s ({:.2f} to {:.2f})  {:.2f} of the first\n", way.name, way.median(), slowest,
-               fastest, way.median() / ways[0].median());
+    fmt::print("  {:20} {:8.2f} frames/s ({:.2f} to {:.2f})  {:.2f} of the first  {}\n", way.name, way.median(),
+               slowest, fastest, way.median() / ways[0].median(), way.details);
   }
+  std::fflush(stdout);
+}
+
+int run(int argc, char** argv) {
+  BenchOptions bench;
+  std::string device = "cpu";
+  CLI::App app{"Frames a second of vistazo video beside a plain loop"};
+  app.add_option("VIDEO", bench.video)->required();
+  app.add_option("MODEL", bench.model)->required();
+  app.add_option("--sources", bench.sources)->delimiter(',');
+  app.add_option("--rounds", bench.rounds);
+  app.add_option("--device", device)->check(CLI::IsMember({"cpu", "cuda"}));
+  app.add_flag("!--no-save", bench.is_saved);
+  CLI11_PARSE(app, argc, argv);
+  bench.is_on_gpu = device == "cuda";
+  const Detector one = load(bench, 1), all = load(bench, 0);
+  for (const int sources : bench.sources) compare(bench, one, all, sources);
   return 0;
 }
 

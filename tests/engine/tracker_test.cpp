@@ -32,6 +32,23 @@ TEST_CASE("tracker: ids follow the objects, whatever the order of the detections
   CHECK(update(tracker, {seen(2, 0), seen(102, 0)}) == Ids{1, 2});
 }
 
+TEST_CASE("tracker: an object with two classes is one object, the better one") {
+  const Detection car{{10, 10, 50, 30}, 0.8f, 2}, truck{{10, 10, 50, 30}, 0.6f, 7};
+  const Detection shifted{{12, 10, 52, 30}, 0.5f, 7};  // IoU 0.905
+  const Detection behind{{20, 10, 60, 30}, 0.4f, 2};   // 0.6
+  Detections detections{car, truck, shifted, behind};
+  keep_best_of_place(detections, 0.85f);
+  REQUIRE(detections.size() == 2);
+  CHECK(detections[0].class_id == 2);
+  CHECK(detections[0].score == 0.8f);
+  CHECK(detections[1].score == 0.4f);
+  Tracker tracker;
+  CHECK(tracker.update(detections) == Ids{1, Tracker::kNone});
+  detections = {car, truck, shifted, behind};
+  keep_best_of_place(detections, 1.0f);
+  CHECK(detections.size() == 4);
+}
+
 TEST_CASE("tracker: a prediction carries an object through a gap") {
   Tracker tracker;
   float x = 0;

@@ -7,14 +7,15 @@
 #   VISTAZO_GPU_OUT=FOLDER     where full logs go; a temporary folder otherwise
 #   VISTAZO_GOLDEN=FOLDER      reference outputs of larger models
 #   VISTAZO_CELLS=FOLDER       data/cells: images/*.ppm and instances_val.json that names them so
+#   VISTAZO_VIDEO=FILE         1920 x 1080 of H.264, .mp4 or .h264; made by ffmpeg where it is on the PATH
 #   VISTAZO_SOAK=N             passes of the test that looks for leaks; 10000 here unless set
-#   VISTAZO_STEPS="..."        which steps: tests device sanitizer eval bench peers; all unless set
+#   VISTAZO_STEPS="..."        which steps: tests device sanitizer eval bench video peers; all unless set
 set -uo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/../.." || exit 1
 
 out=${VISTAZO_GPU_OUT:-$(mktemp -d)}
 build=${VISTAZO_GPU_BUILD:-}
-steps=${VISTAZO_STEPS:-tests device sanitizer eval bench peers}
+steps=${VISTAZO_STEPS:-tests device sanitizer eval bench video peers}
 if [ -z "$build" ]; then
   build=$out/build
   tests/gpu/build.sh "$build" || exit 1
@@ -109,6 +110,19 @@ if wants bench "$build/vistazo"; then
   step 30 vistazo "$build/vistazo" bench --model weights/cells --device cuda --batch 1,16 --seconds 0.5 --stages 480x640
   require_success
   cat "$out/vistazo.log"
+fi
+# Frames a second from a file, RF-DETR-N: NVDEC, decoding on the CPU and a plain loop, of 1 and 4 sources.
+video=${VISTAZO_VIDEO:-$out/video.h264}
+if wants video "$build/video_pipeline_bench"; then
+  if [ ! -e "$video" ] && command -v ffmpeg >/dev/null; then
+    ffmpeg -loglevel error -y -f lavfi -i testsrc2=size=1920x1080:rate=30 -frames:v 300 -c:v libx264 -preset veryfast \
+      -pix_fmt yuv420p "$video"
+  fi
+  if [ -e "$video" ]; then
+    step 150 video "$build/video_pipeline_bench" "$video" tests/bench/rf_detr_nano.json --device cuda --no-save --rounds 2
+    require_success
+    cat "$out/video.log"
+  fi
 fi
 if python3 -c 'import importlib.util, sys; sys.exit(importlib.util.find_spec("torch") is None)' 2>/dev/null; then
   if wants peers; then
