@@ -1,8 +1,10 @@
 #include "apps/video/video_pipeline.h"
 
 #include <algorithm>
+#include <condition_variable>
 #include <exception>
 #include <memory>
+#include <mutex>
 #include <thread>
 #include <utility>
 
@@ -140,23 +142,86 @@ void SourceOutput::draw(VideoResult& result) {
   writer_->write(picture, result.frame.time.ticks);
 }
 
-void detect(const Detector& detector, std::vector<HubFrame>& frames,
-            std::vector<std::unique_ptr<SourceOutput>>& outputs, VideoStatistics& statistics) {
-  std::vector<Image> images;
-  for (const HubFrame& f : frames) {
-    if (f.is_wanted) images.push_back(f.frame.view());
+// Takes batches from the hub, detects, and hands the frames on, in the order they were taken: on several threads, each
+// with a batch of its own. What one thread leaves of the cores, at the ends of its parallel loops, another uses.
+class DetectionLanes {
+ public:
+  DetectionLanes(const Detector& detector, FrameHub& hub, std::vector<std::unique_ptr<SourceOutput>>& outputs,
+                 int batch, VideoStatistics& statistics)
+      : detector_(detector), hub_(hub), outputs_(outputs), batch_(batch), statistics_(statistics) {}
+
+  // Until the hub has no more frames. Throws what a detection threw.
+  void run(int lanes) {
+    std::vector<std::thread> threads;
+    for (int i = 1; i < lanes; ++i) threads.emplace_back([this] { work(); });
+    work();
+    for (std::thread& thread : threads) thread.join();
+    if (failure_) std::rethrow_exception(failure_);
   }
-  std::vector<Detections> detections;
-  if (!images.empty()) {
-    const BusyTimer timer(statistics.detecting);
-    detections = detector.detect_batch(images);
+
+ private:
+  void work() {
+    try {
+      for (;;) {
+        std::unique_lock taking(taking_);
+        std::vector<HubFrame> frames = hub_.pop_batch(batch_);
+        if (frames.empty()) return;
+        const std::int64_t ticket = taken_++;
+        taking.unlock();
+        std::vector<Detections> detections = detect(frames);
+        std::unique_lock giving(giving_);
+        turn_.wait(giving, [&] { return given_ == ticket || failure_; });
+        if (failure_) return;
+        hand_on(frames, detections);
+        ++given_;
+        turn_.notify_all();
+      }
+    } catch (...) {
+      const std::lock_guard giving(giving_);
+      if (!failure_) failure_ = std::current_exception();
+      turn_.notify_all();
+      hub_.stop();
+    }
   }
-  std::size_t next = 0;
-  for (HubFrame& f : frames) {
-    VideoResult result{std::move(f.frame), f.is_wanted, {}, {}};
-    if (f.is_wanted) result.detections = std::move(detections[next++]);
-    outputs[f.source]->push(std::move(result));
+
+  std::vector<Detections> detect(const std::vector<HubFrame>& frames) {
+    std::vector<Image> images;
+    for (const HubFrame& f : frames) {
+      if (f.is_wanted) images.push_back(f.frame.view());
+    }
+    if (images.empty()) return {};
+    const BusyTimer timer(statistics_.detecting);
+    return detector_.detect_batch(images);
   }
+
+  void hand_on(std::vector<HubFrame>& frames, std::vector<Detections>& detections) {
+    std::size_t next = 0;
+    for (HubFrame& f : frames) {
+      VideoResult result{std::move(f.frame), f.is_wanted, {}, {}};
+      if (f.is_wanted) result.detections = std::move(detections[next++]);
+      outputs_[f.source]->push(std::move(result));
+    }
+    std::int64_t dropped = 0;
+    for (std::size_t i = 0; i < outputs_.size(); ++i) dropped += hub_.dropped(i);
+    statistics_.dropped = dropped;
+  }
+
+  const Detector& detector_;
+  FrameHub& hub_;
+  std::vector<std::unique_ptr<SourceOutput>>& outputs_;
+  const int batch_;
+  VideoStatistics& statistics_;
+  std::mutex taking_, giving_;
+  std::condition_variable turn_;
+  std::int64_t taken_ = 0, given_ = 0;
+  std::exception_ptr failure_;
+};
+
+// Of a live source only the newest frame counts: a second one beside it would make both late. A GPU is kept busy by
+// one.
+int lanes_for(const Detector& detector, const std::vector<bool>& is_live) {
+  const bool has_files_only = std::ranges::none_of(is_live, [](bool live) { return live; });
+  return has_files_only && detector.info().device == Device::cpu ? 2 : 1;
 }
 
 }  // namespace
@@ -182,12 +247,7 @@ std::vector<VideoSourceReport> run_video_pipeline(const Detector& detector,
   for (const auto& output : outputs) output->start(stopped);
   for (const auto& reader : readers) reader->start(hub);
   try {
-    for (std::vector<HubFrame> frames; !(frames = hub.pop_batch(options.batch)).empty();) {
-      detect(detector, frames, outputs, statistics);
-      std::int64_t dropped = 0;
-      for (std::size_t i = 0; i < sources.size(); ++i) dropped += hub.dropped(i);
-      statistics.dropped = dropped;
-    }
+    DetectionLanes(detector, hub, outputs, options.batch, statistics).run(lanes_for(detector, is_live));
   } catch (...) {
     stopped = true;
     hub.stop();
