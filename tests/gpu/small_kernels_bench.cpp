@@ -27,7 +27,9 @@
 #include "kernels/rows.h"
 #include "kernels/sine_embedding.h"
 #include "kernels/top_k.h"
+#include "kernels/yuv_to_bgr.h"
 #include "tests/cuda/device_buffer.h"
+#include "tests/support/yuv_frames.h"
 
 namespace vistazo {
 namespace {
@@ -296,6 +298,18 @@ void bench_resize(int height, int width, int side, bool rounding) {
          3.0 * height * width + 12.0 * side * side, [&](CudaStream stream) { cuda::image_resize(args, stream); });
 }
 
+void bench_yuv(int height, int width) {
+  const testing::YuvFrame frame(height, width, 2, 0, 1);
+  const DeviceArray<std::uint8_t> y(frame.y), chroma(frame.chroma), bgr(std::size_t(3) * height * width);
+  YuvToBgrArgs args = frame.args;
+  args.y = y.data();
+  args.u = chroma.data();
+  args.v = args.u + 1;
+  args.bgr = bgr.data();
+  report(fmt::format("yuv_to_bgr {} x {}", width, height), 4.5 * height * width,
+         [&](CudaStream stream) { cuda::yuv_to_bgr(args, stream); });
+}
+
 void bench_all() {
   for (const Size& size : {Size{1, 24}, Size{16, 44}}) {
     fmt::print("batch {}, {} x {} patches\n| kernel | us | GB/s |\n", size.batch, size.side, size.side);
@@ -317,6 +331,7 @@ void bench_all() {
     bench_resize(1080, 1920, 640, rounding);
     bench_resize(3000, 4000, 640, rounding);
   }
+  bench_yuv(1080, 1920);
 }
 
 }  // namespace
