@@ -22,11 +22,11 @@ constexpr std::size_t kDoneFrames = 4;  // that wait for tracking, drawing and e
 class SourceOutput {
  public:
   SourceOutput(std::size_t index, const VideoSourceOptions& source, const VideoFormat& format,
-               const VideoPipelineOptions& options, std::span<const std::string> class_names,
-               VideoStatistics& statistics)
+               const VideoPipelineOptions& options, const VideoWriterOptions& writing,
+               std::span<const std::string> class_names, VideoStatistics& statistics)
       : index_(index), source_(source), options_(options), class_names_(class_names), statistics_(statistics) {
     if (options.tracking) tracker_.emplace(*options.tracking);
-    if (!source.save.empty()) writer_ = std::make_unique<VideoWriter>(source.save, format, options.writer);
+    if (!source.save.empty()) writer_ = std::make_unique<VideoWriter>(source.save, format, writing);
   }
   ~SourceOutput() {
     queue_.stop();
@@ -224,6 +224,12 @@ int lanes_for(const Detector& detector, const std::vector<bool>& is_live) {
   return has_files_only && detector.info().device == Device::cpu ? 2 : 1;
 }
 
+// Sources side by side are parallel enough: threads of each decoder and encoder, unless so many were asked for.
+int codec_threads(int asked, std::size_t sources) {
+  if (asked > 0) return asked;
+  return std::max(1, static_cast<int>(std::thread::hardware_concurrency() / sources));
+}
+
 }  // namespace
 
 std::vector<VideoSourceReport> run_video_pipeline(const Detector& detector,
@@ -234,14 +240,17 @@ std::vector<VideoSourceReport> run_video_pipeline(const Detector& detector,
   std::vector<bool> is_live;
   for (const VideoSourceOptions& source : sources) {
     SourceOptions reading = options.source;
+    reading.reader.decoder_threads = codec_threads(reading.reader.decoder_threads, sources.size());
     reading.keeps_unwanted = !source.save.empty() || options.on_picture != nullptr;
     readers.push_back(std::make_unique<SourceReader>(readers.size(), source.name, reading, stopped, statistics));
     is_live.push_back(readers.back()->format().is_live);
   }
   FrameHub hub(is_live, static_cast<std::size_t>(options.batch) + kFileFrames);
+  VideoWriterOptions writing = options.writer;
+  writing.encoder_threads = codec_threads(writing.encoder_threads, sources.size());
   std::vector<std::unique_ptr<SourceOutput>> outputs;
   for (std::size_t i = 0; i < sources.size(); ++i) {
-    outputs.push_back(std::make_unique<SourceOutput>(i, sources[i], readers[i]->format(), options,
+    outputs.push_back(std::make_unique<SourceOutput>(i, sources[i], readers[i]->format(), options, writing,
                                                      detector.class_names(), statistics));
   }
   for (const auto& output : outputs) output->start(stopped);

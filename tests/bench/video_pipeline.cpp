@@ -8,6 +8,7 @@
 #include "apps/video/video_pipeline.h"
 
 #include <fmt/core.h>
+#include <sys/resource.h>
 #include <vistazo/detector.h>
 #include <vistazo/tracker.h>
 
@@ -90,18 +91,27 @@ Run run_pipeline(const Detector& detector, const BenchOptions& bench, const std:
                                    share(s.detecting), share(s.tracking), share(s.drawing), share(s.encoding))};
 }
 
+// That all threads of the process took so far. Unlike frames a second, it hardly depends on what else the machine does.
+double processor_seconds() {
+  rusage usage{};
+  getrusage(RUSAGE_SELF, &usage);
+  const auto seconds = [](const timeval& t) {
+    return static_cast<double>(t.tv_sec) + 1e-6 * static_cast<double>(t.tv_usec);
+  };
+  return seconds(usage.ru_utime) + seconds(usage.ru_stime);
+}
+
 struct Way {
   const char* name;
   std::function<Run()> run;
-  std::vector<double> rates = {};
+  std::vector<double> rates = {}, busy_ms = {};  // frames a second; of all processors, a frame
   std::string details = {};
-
-  double median() const {
-    std::vector<double> sorted = rates;
-    std::ranges::sort(sorted);
-    return sorted[sorted.size() / 2];
-  }
 };
+
+double median(std::vector<double> values) {
+  std::ranges::sort(values);
+  return values[values.size() / 2];
+}
 
 std::string nvdec_problem() {
   try {
@@ -130,17 +140,22 @@ void compare(const BenchOptions& bench, const Detector& one, const Detector& all
   for (int round = 0; round < bench.rounds; ++round) {
     for (Way& way : ways) {
       const auto start = std::chrono::steady_clock::now();
+      const double busy_before = processor_seconds();
       const Run run = way.run();
       const std::chrono::duration<double> seconds = std::chrono::steady_clock::now() - start;
-      way.rates.push_back(static_cast<double>(run.frames) / seconds.count());
+      const auto frames = static_cast<double>(run.frames);
+      way.rates.push_back(frames / seconds.count());
+      way.busy_ms.push_back(1e3 * (processor_seconds() - busy_before) / frames);
       way.details = run.details;
     }
   }
   fmt::print("{} source{}\n", sources, sources == 1 ? "" : "s");
   for (const Way& way : ways) {
     const auto [slowest, fastest] = std::ranges::minmax(way.rates);
-    fmt::print("  {:20} {:8.2f} frames/s ({:.2f} to {:.2f})  {:.2f} of the first  {}\n", way.name, way.median(),
-               slowest, fastest, way.median() / ways[0].median(), way.details);
+    fmt::print(
+        "  {:20} {:8.2f} frames/s ({:.2f} to {:.2f})  {:.2f} of the first  {:.1f} ms of processors a frame  {}\n",
+        way.name, median(way.rates), slowest, fastest, median(way.rates) / median(ways[0].rates), median(way.busy_ms),
+        way.details);
   }
   std::fflush(stdout);
 }
