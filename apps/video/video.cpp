@@ -101,8 +101,8 @@ class FrameFiles {
   bool is_empty() const { return outputs_.is_empty(); }
 
   void add(const VideoSourceOptions& source, std::size_t index, const VideoResult& result) {
-    constexpr std::int64_t kSourceIds =
-        1'000'000'000;                              // COCO wants a number of its own for every frame of every source
+    // COCO wants a number of its own for every frame of every source.
+    constexpr std::int64_t kSourceIds = 1'000'000'000;
     const Picture& picture = result.frame.picture;  // there if crops are wanted
     Finding finding{source.name, fmt::format("{}_{:06}", names_[index], result.frame.index),
                     static_cast<std::int64_t>(index) * kSourceIds + result.frame.index};
@@ -215,9 +215,7 @@ void print_summary(const std::vector<VideoSourceReport>& reports, const VideoSta
 void choose_decoder(const VideoOptions& options, const Detector& detector, SourceOptions& source) {
   const bool is_on_gpu = detector.info().device == Device::cuda;
   if (options.decoder == DecoderChoice::nvdec && !is_on_gpu) {
-    throw Error(Error::Code::argument,
-                "--decoder nvdec: the detector runs on the CPU; it takes --device cuda, or "
-                "--decoder cpu");
+    throw Error(Error::Code::argument, "--decoder nvdec: the detector runs on the CPU; it needs --device cuda");
   }
   source.reader.decoder = is_on_gpu ? options.decoder : DecoderChoice::cpu;
   source.reader.gpu = options.engine.gpu;
@@ -231,6 +229,8 @@ int run_video(const VideoOptions& options) {
   const float shown_score = engine.min_score;
   if (options.is_tracking) engine.min_score = std::min(engine.min_score, options.tracker.low_score);
   const Detector detector = Detector::load(model, engine);
+  VideoPipelineOptions pipeline;
+  choose_decoder(options, detector, pipeline.source);
   std::vector<VideoSourceOptions> sources = plan_outputs(options);
   std::unique_ptr<JsonLines> lines;
   if (!options.jsonl.empty()) lines = std::make_unique<JsonLines>(options.jsonl);
@@ -239,7 +239,6 @@ int run_video(const VideoOptions& options) {
   std::signal(SIGTERM, request_stop);
   VideoWindow window(options.is_displayed);
 
-  VideoPipelineOptions pipeline;
   pipeline.source.every = options.every;
   pipeline.source.max_fps = options.max_fps;
   pipeline.source.reader.deadline = std::chrono::milliseconds(static_cast<std::int64_t>(options.timeout_s * 1000));
@@ -248,7 +247,6 @@ int run_video(const VideoOptions& options) {
   if (options.is_tracking) pipeline.tracking = options.tracker;
   pipeline.shown_score = shown_score;
   pipeline.same_place = options.same_place;
-  choose_decoder(options, detector, pipeline.source);
   pipeline.needs_pictures = !options.outputs.crops.empty();
   FrameFiles files(options.outputs, sources, detector.class_names());
   pipeline.on_result = [&](std::size_t source, const VideoResult& result) {

@@ -51,8 +51,8 @@ class Opening {
 #else
   std::unique_ptr<VideoReader> on_cpu() {
     throw Error(Error::Code::unsupported,
-                "this build was configured without FFmpeg's libraries: it reads files of H.264 or H.265 alone "
-                "(.h264, .hevc), by --decoder nvdec");
+                "this build was configured without FFmpeg's libraries: it reads .h264 and .hevc files, on a GPU "
+                "(--device cuda)");
   }
 
  private:
