@@ -30,7 +30,8 @@ std::unique_ptr<Backend> make_backend(const Options& options) {
          "device cuda: this build of vistazo has no CUDA kernels; build it where nvcc is found, or use cpu or auto");
   }
 #endif
-  return make_cpu_backend(options.precision, options.cpu_threads);
+  const int threads = options.threads_per_call > 0 ? options.threads_per_call : options.cpu_threads;
+  return make_cpu_backend(options.precision, threads);
 }
 
 }  // namespace vistazo

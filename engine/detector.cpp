@@ -59,6 +59,7 @@ void require_valid(const Options& o) {
   if (o.max_batch < 1) refuse("max_batch", o.max_batch, "1 or more");
   if (o.gpu < 0) refuse("gpu", o.gpu, "an index, from 0,");
   if (o.cpu_threads < 0) refuse("cpu_threads", o.cpu_threads, "0 (all cores) or more");
+  if (o.threads_per_call < 0) refuse("threads_per_call", o.threads_per_call, "0 (cpu_threads) or more");
   if (!(o.min_score >= 0 && o.min_score <= 1)) refuse("min_score", o.min_score, "a score from 0 to 1");
   if (o.max_detections < 1) refuse("max_detections", o.max_detections, "1 or more");
   if (!(o.nms_iou >= 0 && o.nms_iou <= 1)) refuse("nms_iou", o.nms_iou, "0 (off) to 1");

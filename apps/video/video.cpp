@@ -2,15 +2,18 @@
 #include <unistd.h>
 #include <vistazo/detector.h>
 
+#include <algorithm>
 #include <csignal>
 #include <cstdio>
 #include <memory>
 #include <mutex>
 #include <set>
+#include <thread>
 
 #include "apps/commands.h"
 #include "apps/options.h"
 #include "apps/outputs/outputs.h"
+#include "apps/video/source_name.h"
 #include "apps/video/video_pipeline.h"
 #include "apps/video/video_window.h"
 
@@ -222,12 +225,24 @@ void choose_decoder(const VideoOptions& options, const Detector& detector, Sourc
   source.on_note = [](const std::string& line) { fmt::print(stderr, "vistazo: {}\n", line); };
 }
 
+// How many frames a CPU detects at once. Of files as many as there are cores, a core each, up to so many that frames on
+// their way fill no memory. Of a live source only the newest frame counts: all cores work at it.
+int lanes_on_cpu(const VideoOptions& options) {
+  constexpr int kMost = 8;
+  const int asked = options.engine.cpu_threads;
+  const int cores = asked > 0 ? asked : static_cast<int>(std::thread::hardware_concurrency());
+  const bool is_live = std::ranges::any_of(options.sources, is_live_source);
+  return is_live || cores > kMost ? 1 : std::max(cores, 1);
+}
+
 int run_video(const VideoOptions& options) {
   const auto model = options.model.empty() ? default_model() : std::filesystem::path(options.model);
   Options engine = options.engine;
   // The second round of the tracker lives on detections that nobody is shown.
   const float shown_score = engine.min_score;
   if (options.is_tracking) engine.min_score = std::min(engine.min_score, options.tracker.low_score);
+  const int lanes = lanes_on_cpu(options);
+  if (lanes > 1) engine.threads_per_call = 1;
   const Detector detector = Detector::load(model, engine);
   VideoPipelineOptions pipeline;
   choose_decoder(options, detector, pipeline.source);
@@ -243,7 +258,11 @@ int run_video(const VideoOptions& options) {
   pipeline.source.max_fps = options.max_fps;
   pipeline.source.reader.deadline = std::chrono::milliseconds(static_cast<std::int64_t>(options.timeout_s * 1000));
   pipeline.writer.quality = options.quality;
-  pipeline.batch = static_cast<int>(std::min(options.sources.size(), static_cast<std::size_t>(engine.max_batch)));
+  if (lanes > 1 && detector.info().device == Device::cpu) {
+    pipeline.lanes = lanes;
+  } else {
+    pipeline.batch = static_cast<int>(std::min(options.sources.size(), static_cast<std::size_t>(engine.max_batch)));
+  }
   if (options.is_tracking) pipeline.tracking = options.tracker;
   pipeline.shown_score = shown_score;
   pipeline.same_place = options.same_place;

@@ -143,7 +143,7 @@ void SourceOutput::draw(VideoResult& result) {
 }
 
 // Takes batches from the hub, detects, and hands the frames on, in the order they were taken: on several threads, each
-// with a batch of its own. What one thread leaves of the cores, at the ends of its parallel loops, another uses.
+// with a batch of its own.
 class DetectionLanes {
  public:
   DetectionLanes(const Detector& detector, FrameHub& hub, std::vector<std::unique_ptr<SourceOutput>>& outputs,
@@ -217,13 +217,6 @@ class DetectionLanes {
   std::exception_ptr failure_;
 };
 
-// Of a live source only the newest frame counts: a second one beside it would make both late. A GPU is kept busy by
-// one.
-int lanes_for(const Detector& detector, const std::vector<bool>& is_live) {
-  const bool has_files_only = std::ranges::none_of(is_live, [](bool live) { return live; });
-  return has_files_only && detector.info().device == Device::cpu ? 2 : 1;
-}
-
 // Sources side by side are parallel enough: threads of each decoder and encoder, unless so many were asked for.
 int codec_threads(int asked, std::size_t sources) {
   if (asked > 0) return asked;
@@ -245,7 +238,7 @@ std::vector<VideoSourceReport> run_video_pipeline(const Detector& detector,
     readers.push_back(std::make_unique<SourceReader>(readers.size(), source.name, reading, stopped, statistics));
     is_live.push_back(readers.back()->format().is_live);
   }
-  FrameHub hub(is_live, static_cast<std::size_t>(options.batch) + kFileFrames);
+  FrameHub hub(is_live, static_cast<std::size_t>(options.batch * options.lanes) + kFileFrames);
   VideoWriterOptions writing = options.writer;
   writing.encoder_threads = codec_threads(writing.encoder_threads, sources.size());
   std::vector<std::unique_ptr<SourceOutput>> outputs;
@@ -256,7 +249,7 @@ std::vector<VideoSourceReport> run_video_pipeline(const Detector& detector,
   for (const auto& output : outputs) output->start(stopped);
   for (const auto& reader : readers) reader->start(hub);
   try {
-    DetectionLanes(detector, hub, outputs, options.batch, statistics).run(lanes_for(detector, is_live));
+    DetectionLanes(detector, hub, outputs, options.batch, statistics).run(options.lanes);
   } catch (...) {
     stopped = true;
     hub.stop();

@@ -35,6 +35,7 @@ struct VideoPipelineOptions {
   SourceOptions source;
   VideoWriterOptions writer;
   int batch = 1;  // frames that are detected together
+  int lanes = 1;  // batches that are detected at the same time, by a thread each
   std::optional<TrackerOptions> tracking;
   float shown_score = 0;        // detections below are for the tracker alone, unless they continue a track
   float same_place = 0.85f;     // of detections that overlap by a larger IoU, whatever their classes, the best stays

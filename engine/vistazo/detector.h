@@ -38,6 +38,9 @@ struct Options {
   Precision precision = Precision::automatic;
   int max_batch = 8;         // images that run at once; a longer batch runs in parts
   int cpu_threads = 0;       // 0: all cores that the process may use
+  // Of these, on a CPU, for one call; 0: all. 1 is for programs that call from several threads: a core for each call
+  // gets more out of few cores than all cores for one call after the other.
+  int threads_per_call = 0;
   float min_score = 0.3f;    // detections below are dropped
   int max_detections = 300;  // the best of an image
   float nms_iou = 0.0f;      // above 0: class-wise non-maximum suppression at this IoU. DETRs need none

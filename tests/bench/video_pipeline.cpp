@@ -16,6 +16,7 @@
 #include <algorithm>
 #include <chrono>
 #include <filesystem>
+#include <thread>
 
 #include "apps/annotate.h"
 #include "tests/support/temporary_folder.h"
@@ -78,7 +79,9 @@ Run run_pipeline(const Detector& detector, const BenchOptions& bench, const std:
   VideoStatistics s;
   VideoPipelineOptions options;
   options.source.reader.decoder = decoder;
-  options.batch = sources;
+  const int lanes = bench.is_on_gpu ? 1 : static_cast<int>(std::thread::hardware_concurrency());
+  options.lanes = lanes;  // as the command has it, on few cores
+  if (lanes == 1) options.batch = sources;
   options.tracking.emplace();
   run_video_pipeline(detector, inputs, options, stopped, s);
   const BusyTime* times[] = {&s.reading, &s.detecting, &s.tracking, &s.drawing, &s.encoding};
@@ -127,7 +130,9 @@ void compare(const BenchOptions& bench, const Detector& one, const Detector& all
   const auto& path = folder.path();
   std::vector<Way> ways{{"loop, one thread", [&] { return run_loop(one, bench, path, 1); }},
                         {"loop, all threads", [&] { return run_loop(all, bench, path, 0); }},
-                        {"vistazo video", [&] { return run_pipeline(all, bench, path, sources, DecoderChoice::cpu); }}};
+                        {"vistazo video", [&] {
+                           return run_pipeline(bench.is_on_gpu ? all : one, bench, path, sources, DecoderChoice::cpu);
+                         }}};
   if (bench.is_on_gpu) {
     const std::string problem = nvdec_problem();
     if (problem.empty()) {

@@ -3,6 +3,7 @@
 #include <vistazo/detector.h>
 #include <vistazo/gpu_video.h>
 
+#include <algorithm>
 #include <cstdlib>
 #include <fstream>
 #include <optional>
@@ -11,6 +12,9 @@
 
 #include "kernels/base/device_buffer.h"
 #include "tests/device/support.h"
+#ifdef VISTAZO_FAKE_NVCUVID
+#include "tests/support/fake_gpu.h"
+#endif
 
 // Images in a GPU's memory, and the video decoder that makes them.
 namespace vistazo {
@@ -69,7 +73,7 @@ std::optional<GpuVideoDecoder> make_decoder(VideoCodec codec) {
   try {
     return GpuVideoDecoder(codec, 0);
   } catch (const Error& e) {
-    MESSAGE("skipped: " << e.what());
+    MESSAGE("skipped: " << std::string(e.what()));
     return std::nullopt;
   }
 }
@@ -129,6 +133,61 @@ TEST_CASE("device: damage in the middle of a stream costs frames, not the decode
   REQUIRE(levels.size() >= 30);
   CHECK(std::abs(levels.back() - ((20 + 7 * 29 - 16) * 255 + 109) / 219) <= 2);
 }
+
+#ifdef VISTAZO_FAKE_NVCUVID
+
+// All of the way but NVIDIA's part of it: surfaces in the emulated GPU's memory, converted by the kernel there.
+TEST_CASE("device: surfaces of a decoder come to the detector without leaving the GPU") {
+  testing::FakeNvcuvid& fake = testing::reset_fake_nvcuvid();
+  Options options = options_for(Device::cuda);
+  options.min_score = 0;
+  const Detector detector = Detector::load(small_model(), options);
+  std::vector<GpuFrame> kept;
+  {
+    GpuVideoDecoder decoder(make_nvdec(VideoCodec::h264, false, make_cuda_surfaces(0), VISTAZO_FAKE_NVCUVID));
+    std::string stream = testing::fake_sequence({.width = 102, .height = 50});
+    for (int i = 0; i < 40; ++i) stream += testing::fake_picture(i, 30 + 5 * i);
+    stream += testing::fake_sequence({.width = 64, .height = 48, .is_full_range = 1}) + testing::fake_picture(0, 77);
+    decoder.decode({reinterpret_cast<const std::uint8_t*>(stream.data()), stream.size()}, 5);
+    decoder.flush();
+    int frames = 0;
+    for (GpuFrame frame; decoder.next(frame); ++frames) {
+      const int expected = frames == 40 ? 77 : ((30 + 5 * frames - 16) * 255 + 109) / 219;
+      std::vector<std::uint8_t> pixels(3 * static_cast<std::size_t>(frame.width * frame.height));
+      download(frame, pixels.data(), 3 * frame.width);
+      CHECK(std::ranges::all_of(pixels, [&](int p) { return p == expected; }));
+      if (frames % 10 == 0) {
+        CHECK(are_alike(detector.detect(frame.view()), detector.detect({pixels.data(), frame.width, frame.height,
+                                                                        3 * frame.width, PixelFormat::bgr8})));
+      }
+      if (frames < 3) kept.push_back(frame);
+    }
+    CHECK(frames == 41);
+  }
+  CHECK(fake.decoders == 0);
+  CHECK(fake.mapped == 0);
+  // What is held outlives the decoder.
+  std::vector<std::uint8_t> pixels(3 * 102 * 50);
+  download(kept[2], pixels.data(), 3 * 102);
+  CHECK(pixels[0] == ((40 - 16) * 255 + 109) / 219);
+}
+
+TEST_CASE("device: memory of frames is used again") {
+  testing::reset_fake_nvcuvid();
+  std::size_t before = 0, after = 0, total = 0;
+  GpuVideoDecoder decoder(make_nvdec(VideoCodec::h264, true, make_cuda_surfaces(0), VISTAZO_FAKE_NVCUVID));
+  for (int i = 0; i < 200; ++i) {
+    const std::string packet = (i == 0 ? testing::fake_sequence({}) : "") + testing::fake_picture(i, 100);
+    decoder.decode({reinterpret_cast<const std::uint8_t*>(packet.data()), packet.size()}, i);
+    GpuFrame frame;
+    REQUIRE(decoder.next(frame));
+    if (i == 2) check_cuda(cudaMemGetInfo(&before, &total), "cudaMemGetInfo");
+  }
+  check_cuda(cudaMemGetInfo(&after, &total), "cudaMemGetInfo");
+  CHECK(after == before);
+}
+
+#endif
 
 }  // namespace
 }  // namespace vistazo

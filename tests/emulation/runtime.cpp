@@ -4,6 +4,7 @@
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
+#include <iterator>
 #include <map>
 #include <mutex>
 #include <utility>
@@ -56,6 +57,13 @@ class Memory {
     sizes_.erase(known);
     std::free(data);
     return true;
+  }
+  bool holds(const void* pointer) {
+    const std::lock_guard lock(mutex_);
+    const auto behind = sizes_.upper_bound(const_cast<void*>(pointer));
+    if (behind == sizes_.begin()) return false;
+    const auto& [begin, size] = *std::prev(behind);
+    return static_cast<const char*>(pointer) < static_cast<const char*>(begin) + size;
   }
   std::size_t available() {
     const std::lock_guard lock(mutex_);
@@ -161,6 +169,18 @@ cudaError_t cudaMemcpy(void* to, const void* from, std::size_t bytes, cudaMemcpy
 }
 cudaError_t cudaMemcpyAsync(void* to, const void* from, std::size_t bytes, cudaMemcpyKind kind, cudaStream_t stream) {
   vistazo::emulation::run_on(stream, [=] { cudaMemcpy(to, from, bytes, kind); });
+  return cudaSuccess;
+}
+cudaError_t cudaMemcpy2D(void* to, std::size_t to_pitch, const void* from, std::size_t from_pitch, std::size_t columns,
+                         std::size_t rows, cudaMemcpyKind kind) {
+  for (std::size_t row = 0; row < rows; ++row) {
+    cudaMemcpy(static_cast<char*>(to) + row * to_pitch, static_cast<const char*>(from) + row * from_pitch, columns,
+               kind);
+  }
+  return cudaSuccess;
+}
+cudaError_t cudaPointerGetAttributes(cudaPointerAttributes* attributes, const void* pointer) {
+  *attributes = {memory().holds(pointer) ? cudaMemoryTypeDevice : cudaMemoryTypeUnregistered, 0};
   return cudaSuccess;
 }
 cudaError_t cudaMemset(void* to, int value, std::size_t bytes) {
