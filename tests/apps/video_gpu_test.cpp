@@ -224,6 +224,7 @@ TEST_CASE("nvdec: the pipeline takes its frames, in order, to the end") {
   VideoPipelineOptions options;
   options.source.reader = fake_options();
   options.needs_pictures = true;
+  options.lanes = 3;
   options.on_result = [&](std::size_t, const VideoResult& result) {
     indices.push_back(result.frame.index);
     CHECK(result.frame.picture.width == (result.frame.index < 12 ? 96 : 64));

@@ -243,6 +243,10 @@ TEST_CASE("wrong arguments are refused before any work") {
   options = cpu_options();
   options.cpu_threads = -1;
   CHECK_THROWS_AS(Detector::with_random_weights(kConfig, options), Error);
+  options = cpu_options();
+  options.threads_per_call = -1;
+  CHECK_THROWS_WITH(Detector::with_random_weights(kConfig, options),
+                    "Options: threads_per_call is -1; 0 (cpu_threads) or more is wanted");
 }
 
 TEST_CASE("a folder that is no model says what is missing") {
