@@ -36,8 +36,8 @@ struct Options {
   // GPU: bf16. CPU: bf16 where the processor multiplies bf16, else f32. f16 is for the GPU; a model that does not keep
   // its results in f16 is loaded in bf16 instead.
   Precision precision = Precision::automatic;
-  int max_batch = 8;         // images that run at once; a longer batch runs in parts
-  int cpu_threads = 0;       // 0: all cores that the process may use
+  int max_batch = 8;    // images that run at once; a longer batch runs in parts
+  int cpu_threads = 0;  // 0: all cores that the process may use
   // Of these, on a CPU, for one call; 0: all. 1 is for programs that call from several threads: a core for each call
   // gets more out of few cores than all cores for one call after the other.
   int threads_per_call = 0;
