@@ -2,6 +2,8 @@
 
 Needs ffmpeg and ffprobe; the test of RTSP needs GStreamer's server too. What is missing is said, and skipped.
 """
+import functools
+import http.server
 import json
 import os
 import pathlib
@@ -73,6 +75,11 @@ def probe(path):
         capture_output=True, text=True, check=True).stdout
     answer = json.loads(out)
     return [float(frame["pts_time"]) for frame in answer["frames"]], answer["streams"][0]
+
+
+class QuietHandler(http.server.SimpleHTTPRequestHandler):
+    def log_message(self, *arguments):
+        pass
 
 
 def free_port():
@@ -371,6 +378,17 @@ class StreamTest(VideoTest):
         numbers = [f["frame"] for f in self.lines(lines)]
         self.assertEqual(numbers, sorted(numbers))
         self.assertGreater(numbers[-1], len(numbers))  # frames were left out in between
+
+    def test_a_file_behind_a_web_server_is_read_to_its_end(self):
+        self.make_video("a.mp4", 1, 10, "160x120", "-movflags", "faststart")
+        handler = functools.partial(QuietHandler, directory=self.folder)
+        server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler)
+        self.addCleanup(server.server_close)
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        self.addCleanup(server.shutdown)
+        lines = self.folder / "out.jsonl"
+        self.check(run(f"http://127.0.0.1:{server.server_port}/a.mp4", "--jsonl", lines))
+        self.assertEqual([r["frame"] for r in self.lines(lines)], list(range(10)))
 
     @unittest.skipUnless(GSTREAMER_PYTHON, "python3-gi, gir1.2-gst-rtsp-server-1.0 are missing")
     def test_rtsp(self):
