@@ -14,7 +14,7 @@ namespace {
 
 constexpr std::size_t kChunk = std::size_t{1} << 18;
 constexpr std::size_t kLargestPicture = std::size_t{64} << 20;
-constexpr std::size_t kStartCode = 3;    // 00 00 01
+constexpr std::array<std::uint8_t, 3> kStartCode = {0, 0, 1};
 constexpr std::size_t kNeededBytes = 3;  // of a unit, to see what it is
 
 std::string extension_of(const std::string& path) {
@@ -55,15 +55,14 @@ AnnexbSplitter::Unit AnnexbSplitter::unit_at(std::size_t header) const {
 }
 
 std::span<const std::uint8_t> AnnexbSplitter::next() {
-  constexpr std::array<std::uint8_t, kStartCode> kCode = {0, 0, 1};
   for (;;) {
-    const auto found =
-        std::search(bytes_.begin() + static_cast<std::ptrdiff_t>(scanned_), bytes_.end(), kCode.begin(), kCode.end());
+    const auto found = std::search(bytes_.begin() + static_cast<std::ptrdiff_t>(scanned_), bytes_.end(),
+                                   kStartCode.begin(), kStartCode.end());
     const auto code = static_cast<std::size_t>(found - bytes_.begin());
-    const std::size_t header = code + kStartCode;
+    const std::size_t header = code + kStartCode.size();
     if (header + kNeededBytes > bytes_.size()) {
       // A code may be cut here; what comes before is done with.
-      scanned_ = std::max(scanned_, std::min(code, bytes_.size() - std::min(bytes_.size(), kStartCode - 1)));
+      scanned_ = std::max(scanned_, std::min(code, bytes_.size() - std::min(bytes_.size(), kStartCode.size() - 1)));
       return {};
     }
     scanned_ = header;
@@ -92,8 +91,7 @@ AnnexbFile::AnnexbFile(const std::string& path)
   // One start code before any picture: else it is something else.
   file_.read(reinterpret_cast<char*>(chunk_.data()), static_cast<std::streamsize>(chunk_.size()));
   const std::span head = std::span(chunk_).first(static_cast<std::size_t>(file_.gcount()));
-  constexpr std::array<std::uint8_t, kStartCode> kCode = {0, 0, 1};
-  if (std::ranges::search(head, kCode).empty()) {
+  if (std::search(head.begin(), head.end(), kStartCode.begin(), kStartCode.end()) == head.end()) {
     throw Error(Error::Code::file, "is no byte stream of H.264 or H.265: it has no start code");
   }
   splitter_.push(head);
