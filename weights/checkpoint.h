@@ -52,8 +52,9 @@ class Checkpoint {
 // missing, unreadable, malformed or hostile.
 std::unique_ptr<Checkpoint> open_checkpoint(const std::filesystem::path& path);
 
-// Converts any floating-point tensor to f32. Throws Error{weights} for another dtype or a value that is not finite,
-// naming `source`, the tensor and the value's flat index. out.size() must be the element count.
+// Converts numbers to f32: any floating-point tensor, and i64 and i32. Throws Error{weights} for another dtype, a value
+// that is not finite or an integer beyond 2^24, naming `source`, the tensor and the value's flat index. out.size() must
+// be the element count.
 void read_floats(const CheckpointTensor& tensor, const std::string& source, std::span<float> out);
 
 }  // namespace vistazo

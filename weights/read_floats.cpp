@@ -2,6 +2,7 @@
 #include <array>
 #include <bit>
 #include <cstring>
+#include <limits>
 
 #include "kernels/base/error.h"
 #include "kernels/base/half.h"
@@ -73,6 +74,21 @@ void convert_blocks(const CheckpointTensor& tensor, const std::string& source, s
   }
 }
 
+// Counts and factors that somebody wrote without a point: D-FINE's reg_scale is an i64. Only what an f32 holds exactly.
+template <typename Integer>
+void convert_integers(const CheckpointTensor& tensor, const std::string& source, std::span<float> out) {
+  constexpr Integer kLargest = Integer{1} << std::numeric_limits<float>::digits;
+  for (std::size_t i = 0; i < out.size(); ++i) {
+    Integer value;
+    std::memcpy(&value, tensor.bytes.data() + i * sizeof(value), sizeof(value));
+    if (value < -kLargest || value > kLargest) {
+      fail(Error::Code::weights, "{}: tensor {}: element {} is {}, which f32 cannot hold exactly", source,
+           in_quotes(tensor.name), i, value);
+    }
+    out[i] = static_cast<float>(value);
+  }
+}
+
 }  // namespace
 
 void read_floats(const CheckpointTensor& tensor, const std::string& source, std::span<float> out) {
@@ -89,8 +105,12 @@ void read_floats(const CheckpointTensor& tensor, const std::string& source, std:
       return convert_blocks<std::uint16_t>(tensor, source, out, convert_f16, float_from_f16);
     case DType::bf16:
       return convert_blocks<std::uint16_t>(tensor, source, out, convert_bf16, float_from_bf16);
+    case DType::i64:
+      return convert_integers<std::int64_t>(tensor, source, out);
+    case DType::i32:
+      return convert_integers<std::int32_t>(tensor, source, out);
     default:
-      fail(Error::Code::weights, "{}: tensor {} is of type {}; f32, f16 or bf16 is wanted", source,
+      fail(Error::Code::weights, "{}: tensor {} is of type {}; f32, f16, bf16, i64 or i32 is wanted", source,
            in_quotes(tensor.name), name_of(tensor.dtype));
   }
 }

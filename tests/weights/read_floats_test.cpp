@@ -1,7 +1,9 @@
 #include <doctest/doctest.h>
+#include <fmt/format.h>
 
 #include <bit>
 #include <cmath>
+#include <cstdint>
 #include <cstring>
 #include <limits>
 #include <string>
@@ -103,11 +105,23 @@ TEST_CASE("a value that is not finite is named by its index") {
   }
 }
 
-TEST_CASE("whole numbers and a wrong size are refused") {
-  const Unaligned<std::int64_t> counts({1, 2}, DType::i64);
+TEST_CASE("whole numbers are read where f32 holds them exactly") {
+  constexpr std::int32_t kLargest = 1 << 24;
+  const std::vector<float> wanted{4.0f, -7.0f, 0x1p24f, -0x1p24f};
+  CHECK(floats_of(std::vector<std::int64_t>{4, -7, kLargest, -kLargest}, DType::i64) == wanted);
+  CHECK(floats_of(std::vector<std::int32_t>{4, -7, kLargest, -kLargest}, DType::i32) == wanted);
+  for (const std::int64_t bad : {std::int64_t{kLargest} + 1, -std::int64_t{kLargest} - 1, INT64_MIN, INT64_MAX}) {
+    const std::vector<std::int64_t> values{0, bad};
+    CHECK(testing::message_of(Error::Code::weights, [&] { floats_of(values, DType::i64); }) ==
+          fmt::format(R"(x.safetensors: tensor "w": element 1 is {}, which f32 cannot hold exactly)", bad));
+  }
+}
+
+TEST_CASE("other types and a wrong size are refused") {
+  const Unaligned<std::uint8_t> bytes({1, 2}, DType::u8);
   std::vector<float> two(2), three(3);
-  CHECK(testing::message_of(Error::Code::weights, [&] { read_floats(counts.tensor, "x", two); }) ==
-        R"(x: tensor "w" is of type i64; f32, f16 or bf16 is wanted)");
+  CHECK(testing::message_of(Error::Code::weights, [&] { read_floats(bytes.tensor, "x", two); }) ==
+        R"(x: tensor "w" is of type u8; f32, f16, bf16, i64 or i32 is wanted)");
   const Unaligned<float> floats({1.0f, 2.0f}, DType::f32);
   CHECK(testing::message_of(Error::Code::argument, [&] { read_floats(floats.tensor, "x", three); }) ==
         R"(x: tensor "w" has 2 elements; the place for them has 3)");
