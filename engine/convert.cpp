@@ -48,9 +48,10 @@ std::optional<DType> stored_type(Precision precision) {
 // The tensors of the new file. Those that change their type are kept here, the others point into the checkpoint.
 class Converted {
  public:
-  Converted(const Checkpoint& checkpoint, std::optional<DType> dtype) : checkpoint_(checkpoint), dtype_(dtype) {}
+  Converted(const Checkpoint& checkpoint, const WeightReader& reader, std::optional<DType> dtype)
+      : checkpoint_(checkpoint), reader_(reader), dtype_(dtype) {}
 
-  // Under its new names; several names cut it into as many equal parts.
+  // Under its new names; several names cut it into as many equal parts, of which those without a name are left out.
   void add(const CheckpointTensor& tensor, const std::vector<std::string>& names) {
     CheckpointTensor whole = as_wanted(tensor);
     if (names.size() > 1) {
@@ -63,6 +64,7 @@ class Converted {
     }
     const std::size_t bytes = names.empty() ? 0 : whole.bytes.size() / names.size();
     for (std::size_t i = 0; i < names.size(); ++i) {
+      if (names[i].empty()) continue;
       tensors_.push_back({names[i], whole.dtype, whole.shape, whole.bytes.subspan(i * bytes, bytes)});
     }
   }
@@ -70,33 +72,42 @@ class Converted {
   std::span<const CheckpointTensor> tensors() const { return tensors_; }
 
  private:
-  CheckpointTensor as_wanted(const CheckpointTensor& tensor) {
-    if (!dtype_ || !is_floating(tensor.dtype) || tensor.dtype == *dtype_) return tensor;
-    std::vector<float> values(tensor.bytes.size() / size_of(tensor.dtype));
-    read_floats(tensor, checkpoint_.source(), values);
-    std::vector<std::byte>& buffer = buffers_.emplace_back(values.size() * size_of(*dtype_));
-    if (*dtype_ == DType::f32) {
-      std::memcpy(buffer.data(), values.data(), buffer.size());
-    } else {
-      round_to_16_bits(tensor.name, values, buffer);
-    }
-    return {tensor.name, *dtype_, tensor.shape, buffer};
+  // Integers that the model takes for numbers become what transformers expects there; counts stay.
+  DType dtype_for(const CheckpointTensor& tensor) const {
+    if (is_floating(tensor.dtype)) return dtype_.value_or(tensor.dtype);
+    return reader_.is_needed(tensor.name) ? dtype_.value_or(DType::f32) : tensor.dtype;
   }
 
-  void round_to_16_bits(const std::string& name, const std::vector<float>& values, std::vector<std::byte>& out) const {
-    const bool is_half = *dtype_ == DType::f16;
+  CheckpointTensor as_wanted(const CheckpointTensor& tensor) {
+    const DType dtype = dtype_for(tensor);
+    if (tensor.dtype == dtype) return tensor;
+    std::vector<float> values(tensor.bytes.size() / size_of(tensor.dtype));
+    read_floats(tensor, checkpoint_.source(), values);
+    std::vector<std::byte>& buffer = buffers_.emplace_back(values.size() * size_of(dtype));
+    if (dtype == DType::f32) {
+      std::memcpy(buffer.data(), values.data(), buffer.size());
+    } else {
+      round_to_16_bits(tensor.name, values, dtype, buffer);
+    }
+    return {tensor.name, dtype, tensor.shape, buffer};
+  }
+
+  void round_to_16_bits(const std::string& name, const std::vector<float>& values, DType dtype,
+                        std::vector<std::byte>& out) const {
+    const bool is_half = dtype == DType::f16;
     for (std::size_t i = 0; i < values.size(); ++i) {
       const std::uint16_t bits = is_half ? f16_from_float(values[i]) : bf16_from_float(values[i]);
       const float rounded = is_half ? float_from_f16(bits) : float_from_bf16(bits);
       if (!std::isfinite(rounded)) {
         fail(Error::Code::weights, "{}: tensor {}: element {} is {}, too large for {}; convert to f32 or bf16",
-             checkpoint_.source(), in_quotes(name), i, values[i], name_of(*dtype_));
+             checkpoint_.source(), in_quotes(name), i, values[i], name_of(dtype));
       }
       std::memcpy(out.data() + i * sizeof(bits), &bits, sizeof(bits));
     }
   }
 
   const Checkpoint& checkpoint_;
+  const WeightReader& reader_;
   std::optional<DType> dtype_;
   std::vector<CheckpointTensor> tensors_;
   std::vector<std::vector<std::byte>> buffers_;
@@ -175,7 +186,7 @@ Conversion convert_model(const fs::path& path, const fs::path& folder, const Con
          options.class_names.size(), traits.class_names.size());
   }
 
-  Converted converted(checkpoint, stored_type(options.dtype));
+  Converted converted(checkpoint, reader, stored_type(options.dtype));
   const std::string model_type = source.config.string("model_type");
   for (const CheckpointTensor& tensor : checkpoint.tensors()) {
     std::optional<std::vector<std::string>> names{{tensor.name}};

@@ -52,14 +52,14 @@ std::vector<float> WeightReader::floats(const std::string& name, const Shape& sh
   }
   std::vector<float> values(static_cast<std::size_t>(shape.elements()));
   read_floats(*tensor, checkpoint_->source(), values);
-  read_.insert(name);
+  needed_.insert(name);
   return values;
 }
 
 void WeightReader::ignore_prefix(std::string_view prefix) {
   if (!checkpoint_) return;
   for (const CheckpointTensor& tensor : checkpoint_->tensors()) {
-    if (tensor.name.starts_with(prefix)) read_.insert(tensor.name);
+    if (tensor.name.starts_with(prefix)) ignored_.insert(tensor.name);
   }
 }
 
@@ -67,7 +67,7 @@ void WeightReader::require_all_read() const {
   if (!checkpoint_) return;
   std::vector<std::string_view> unread;
   for (const CheckpointTensor& tensor : checkpoint_->tensors()) {
-    if (!read_.contains(tensor.name)) unread.push_back(tensor.name);
+    if (!needed_.contains(tensor.name) && !ignored_.contains(tensor.name)) unread.push_back(tensor.name);
   }
   if (unread.empty()) return;
   const std::size_t shown = std::min<std::size_t>(unread.size(), 5);

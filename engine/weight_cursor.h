@@ -35,13 +35,15 @@ class WeightReader {
   void require_all_read() const;
 
   std::int64_t parameters() const { return parameters_; }
+  // Whether somebody asked for the tensor's values, and did not only say that they are not needed.
+  bool is_needed(std::string_view name) const { return needed_.contains(name); }
 
  private:
   std::vector<float> random_floats(std::string_view name, const Shape& shape);
 
   const Checkpoint* checkpoint_ = nullptr;
   WeightStore& store_;
-  std::set<std::string, std::less<>> read_;
+  std::set<std::string, std::less<>> needed_, ignored_;
   std::int64_t parameters_ = 0;
   std::minstd_rand random_;
 };

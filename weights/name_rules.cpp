@@ -46,7 +46,7 @@ std::string fill_in(std::string_view pattern, std::span<const std::string_view> 
   return name;
 }
 
-// a{x,y}b -> axb, ayb.
+// a{x,,y}b -> axb, an empty name, ayb.
 std::vector<std::string> expand(std::string_view pattern) {
   const std::size_t open = pattern.find('{'), close = pattern.find('}');
   if (open == std::string_view::npos || close == std::string_view::npos) return {std::string(pattern)};
@@ -55,7 +55,8 @@ std::vector<std::string> expand(std::string_view pattern) {
   std::string_view words = pattern.substr(open + 1, close - open - 1);
   while (!words.empty()) {
     const std::size_t comma = words.find(',');
-    names.push_back(before + std::string(words.substr(0, comma)) + behind);
+    const std::string word(words.substr(0, comma));
+    names.push_back(word.empty() ? word : before + word + behind);
     words = comma == std::string_view::npos ? std::string_view() : words.substr(comma + 1);
   }
   return names;

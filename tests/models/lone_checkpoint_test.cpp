@@ -172,14 +172,16 @@ TEST_CASE("a checkpoint of no known family is refused") {
 }
 
 TEST_CASE("name rules: stars, the rest of a name, cuts and omissions") {
-  constexpr std::array rules{NameRule{"a.*.b", "x.*.y"}, NameRule{"a.**", "rest.**"}, NameRule{"qkv_*.in", "never"},
-                             NameRule{"in.*.w", "{q,k,v}.*.w"}, NameRule{"skip.*", ""}};
+  constexpr std::array rules{NameRule{"a.*.b", "x.*.y"},    NameRule{"a.**", "rest.**"},
+                             NameRule{"qkv_*.in", "never"}, NameRule{"in.*.w", "{q,k,v}.*.w"},
+                             NameRule{"skip.*", ""},        NameRule{"gap.*", "{q,,v}.*"}};
   using Names = std::vector<std::string>;
   CHECK(rename(rules, "a.7.b") == Names{"x.7.y"});
   CHECK(rename(rules, "a.7.8.b") == Names{"rest.7.8.b"});
   CHECK(rename(rules, "in.0.w") == Names{"q.0.w", "k.0.w", "v.0.w"});
   CHECK(rename(rules, "in.{,}.w") == Names{"q.{,}.w", "k.{,}.w", "v.{,}.w"});
   CHECK(rename(rules, "skip.me") == Names{});
+  CHECK(rename(rules, "gap.w") == Names{"q.w", "", "v.w"});
   for (const char* unknown : {"", "a", "b.7", "in.0", "in.0.w.x", "qkv_1.in", "skip"}) {
     CAPTURE(unknown);
     CHECK(!rename(rules, unknown));
