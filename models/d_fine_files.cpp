@@ -6,7 +6,9 @@
 #include <vector>
 
 #include "models/coco_labels.h"
+#include "models/d_fine_names.h"
 #include "models/families.h"
+#include "models/hgnet_v2_sizes.h"
 
 // Published checkpoints of D-FINE (github.com/Peterande/D-FINE), of DEIM and RT-DETRv4, which train the same graph with
 // SiLU in its decoder (github.com/Intellindust-AI-Lab/DEIM, github.com/RT-DETRs/RT-DETRv4), and of DEIMv2
@@ -16,49 +18,6 @@ namespace vistazo {
 namespace {
 
 using Json = nlohmann::json;
-
-struct Stage {
-  int in, middle, out, blocks;
-  bool is_light;
-  int kernel, layers;
-};
-
-struct Hgnet {
-  std::array<int, 2> stem;
-  std::vector<Stage> stages;
-  bool has_affine;
-};
-
-const Hgnet kAtto{
-    {16, 16}, {{16, 16, 64, 1, false, 3, 3}, {64, 32, 256, 1, false, 3, 3}, {256, 64, 256, 1, true, 3, 3}}, true};
-const Hgnet kFemto{
-    {16, 16}, {{16, 16, 64, 1, false, 3, 3}, {64, 32, 256, 1, false, 3, 3}, {256, 64, 512, 1, true, 5, 3}}, true};
-const Hgnet kPico{
-    {16, 16}, {{16, 16, 64, 1, false, 3, 3}, {64, 32, 256, 1, false, 3, 3}, {256, 64, 512, 2, true, 5, 3}}, true};
-const Hgnet kB0{{16, 16},
-                {{16, 16, 64, 1, false, 3, 3},
-                 {64, 32, 256, 1, false, 3, 3},
-                 {256, 64, 512, 2, true, 5, 3},
-                 {512, 128, 1024, 1, true, 5, 3}},
-                true};
-const Hgnet kB2{{24, 32},
-                {{32, 32, 96, 1, false, 3, 4},
-                 {96, 64, 384, 1, false, 3, 4},
-                 {384, 128, 768, 3, true, 5, 4},
-                 {768, 256, 1536, 1, true, 5, 4}},
-                true};
-const Hgnet kB4{{32, 48},
-                {{48, 48, 128, 1, false, 3, 6},
-                 {128, 96, 512, 1, false, 3, 6},
-                 {512, 192, 1024, 3, true, 5, 6},
-                 {1024, 384, 2048, 1, true, 5, 6}},
-                false};
-const Hgnet kB5{{32, 64},
-                {{64, 64, 128, 1, false, 3, 6},
-                 {128, 128, 512, 2, false, 3, 6},
-                 {512, 256, 1024, 5, true, 5, 6},
-                 {1024, 512, 2048, 2, true, 5, 6}},
-                false};
 
 struct Vit {
   int dim, heads, mlp_dim;
@@ -70,7 +29,7 @@ struct Vit {
 // What the sizes of all families differ in.
 struct Size {
   std::string_view name;
-  const Hgnet* hgnet;
+  const HgnetSize* hgnet;
   std::vector<int> stages;  // 1-based
   int resolution = 640;
   int encoder_dim, encoder_ffn;
@@ -85,20 +44,22 @@ struct Size {
 // The five graphs of D-FINE, by the activation of their decoders.
 std::array<Size, 5> d_fine_sizes(const std::array<std::string_view, 5>& names, bool has_silu) {
   return {{
-      {names[0], &kB0, {3, 4}, 640, 128, 512, 0.34, 0.5, 128, 512, 3, {6, 6}, 300, has_silu},
-      {names[1], &kB0, {2, 3, 4}, 640, 256, 1024, 0.5, 0.34, 256, 1024, 3, {3, 6, 3}, 300, has_silu},
-      {names[2], &kB2, {2, 3, 4}, 640, 256, 1024, 1.0, 0.67, 256, 1024, 4, {3, 6, 3}, 300, has_silu},
-      {names[3], &kB4, {2, 3, 4}, 640, 256, 1024, 1.0, 1.0, 256, 1024, 6, {3, 6, 3}, 300, has_silu},
-      {names[4], &kB5, {2, 3, 4}, 640, 384, 2048, 1.0, 1.0, 256, 1024, 6, {3, 6, 3}, 300, has_silu},
+      {names[0], &kHgnetB0, {3, 4}, 640, 128, 512, 0.34, 0.5, 128, 512, 3, {6, 6}, 300, has_silu},
+      {names[1], &kHgnetB0, {2, 3, 4}, 640, 256, 1024, 0.5, 0.34, 256, 1024, 3, {3, 6, 3}, 300, has_silu},
+      {names[2], &kHgnetB2, {2, 3, 4}, 640, 256, 1024, 1.0, 0.67, 256, 1024, 4, {3, 6, 3}, 300, has_silu},
+      {names[3], &kHgnetB4, {2, 3, 4}, 640, 256, 1024, 1.0, 1.0, 256, 1024, 6, {3, 6, 3}, 300, has_silu},
+      {names[4], &kHgnetB5, {2, 3, 4}, 640, 384, 2048, 1.0, 1.0, 256, 1024, 6, {3, 6, 3}, 300, has_silu},
   }};
 }
 
 constexpr std::array<std::string_view, 5> kDFineNames{"d-fine-n", "d-fine-s", "d-fine-m", "d-fine-l", "d-fine-x"};
 constexpr std::array<std::string_view, 5> kDeimNames{"deim-n", "deim-s", "deim-m", "deim-l", "deim-x"};
+constexpr std::array<std::string_view, 5> kRtDetrV4Names{"", "rtdetrv4-s", "rtdetrv4-m", "rtdetrv4-l", "rtdetrv4-x"};
 constexpr auto kDFineArchitectures = [] {
-  std::array<std::string_view, 10> names;
+  std::array<std::string_view, 14> names;
   std::ranges::copy(kDFineNames, names.begin());
   std::ranges::copy(kDeimNames, names.begin() + 5);
+  std::copy(kRtDetrV4Names.begin() + 1, kRtDetrV4Names.end(), names.begin() + 10);  // there is no N
   return names;
 }();
 constexpr std::array<std::string_view, 8> kDeimv2Architectures{
@@ -112,10 +73,10 @@ const Vit kTrunkX{384, 6, 1536, true, true, {6, 9, 12}, 64};
 std::array<Size, 8> deimv2_sizes() {
   const auto& n = kDeimv2Architectures;
   return {{
-      {n[0], &kAtto, {3}, 320, 64, 0, 0.34, 0.5, 64, 160, 3, {4, 2}, 100, true},
-      {n[1], &kFemto, {3}, 416, 96, 0, 0.34, 0.5, 96, 256, 3, {4, 2}, 150, true},
-      {n[2], &kPico, {3}, 640, 112, 0, 0.34, 0.5, 112, 320, 3, {4, 2}, 200, true},
-      {n[3], &kB0, {3, 4}, 640, 128, 512, 0.34, 0.5, 128, 512, 3, {6, 6}, 300, true},
+      {n[0], &kHgnetAtto, {3}, 320, 64, 0, 0.34, 0.5, 64, 160, 3, {4, 2}, 100, true},
+      {n[1], &kHgnetFemto, {3}, 416, 96, 0, 0.34, 0.5, 96, 256, 3, {4, 2}, 150, true},
+      {n[2], &kHgnetPico, {3}, 640, 112, 0, 0.34, 0.5, 112, 320, 3, {4, 2}, 200, true},
+      {n[3], &kHgnetB0, {3, 4}, 640, 128, 512, 0.34, 0.5, 128, 512, 3, {6, 6}, 300, true},
       {n[4], nullptr, {}, 640, 192, 512, 0.34, 0.67, 192, 512, 4, {3, 6, 3}, 300, true, kTrunkS},
       {n[5], nullptr, {}, 640, 256, 512, 0.67, 1.0, 256, 512, 4, {3, 6, 3}, 300, true, kTrunkM},
       {n[6], nullptr, {}, 640, 224, 896, 1.0, 1.0, 224, 1792, 4, {3, 6, 3}, 300, true, kTrunkL},
@@ -143,27 +104,7 @@ Json backbone_of(const Size& size) {
             {"has_final_norm", v.is_dinov3},
             {"out_indices", v.outputs}};
   }
-  const Hgnet& h = *size.hgnet;
-  const auto list = [&](auto value) {
-    Json values = Json::array();
-    for (const Stage& s : h.stages) values.push_back(value(s));
-    return values;
-  };
-  Json downsamples = list([](const Stage&) { return true; });
-  downsamples[0] = false;
-  return {{"model_type", "hgnet_v2"},
-          {"stem_channels", {3, h.stem[0], h.stem[1]}},
-          {"stage_in_channels", list([](const Stage& s) { return s.in; })},
-          {"stage_mid_channels", list([](const Stage& s) { return s.middle; })},
-          {"stage_out_channels", list([](const Stage& s) { return s.out; })},
-          {"stage_num_blocks", list([](const Stage& s) { return s.blocks; })},
-          {"stage_numb_of_layers", list([](const Stage& s) { return s.layers; })},
-          {"stage_light_block", list([](const Stage& s) { return s.is_light; })},
-          {"stage_kernel_size", list([](const Stage& s) { return s.kernel; })},
-          {"stage_downsample", downsamples},
-          {"stage_downsample_strides", list([](const Stage&) { return 2; })},
-          {"use_learnable_affine_block", h.has_affine},
-          {"out_indices", size.stages}};
+  return hgnet_v2_json(*size.hgnet, size.stages);
 }
 
 int classes_of(const Checkpoint& checkpoint) {
@@ -176,11 +117,28 @@ int classes_of(const Checkpoint& checkpoint) {
   return 1;
 }
 
+// Of the backbone's maps that the encoder takes.
+std::vector<int> encoder_channels(const Size& size) {
+  if (!size.hgnet) return std::vector<int>(size.vit.outputs.size(), size.encoder_dim);
+  std::vector<int> channels;
+  for (const int stage : size.stages) channels.push_back(size.hgnet->stages[static_cast<std::size_t>(stage) - 1].out);
+  return channels;
+}
+
+// Of the levels that the decoder looks at: the last one halves the image five times.
+std::vector<int> strides_of(const Size& size) {
+  std::vector<int> strides;
+  for (std::size_t i = size.points.size(); i > 0; --i) strides.push_back(64 >> i);
+  return strides;
+}
+
 // The keys that both families have.
 Json config_of(const Size& size, const Checkpoint& checkpoint) {
   const int levels = static_cast<int>(size.points.size());
   const char* activation = size.has_silu ? "silu" : "relu";
   return {{"backbone_config", backbone_of(size)},
+          {"encoder_in_channels", encoder_channels(size)},
+          {"feat_strides", strides_of(size)},
           {"encoder_hidden_dim", size.encoder_dim},
           {"encoder_ffn_dim", std::max(1, size.encoder_ffn)},
           {"encode_proj_layers", {levels - 1}},
@@ -219,8 +177,10 @@ Description description_of(const Size& size, const Json& config, const Checkpoin
 }
 
 Description describe_d_fine(std::string_view architecture, const Checkpoint& checkpoint, bool) {
-  const bool is_deim = architecture.starts_with("deim");
-  const auto sizes = d_fine_sizes(is_deim ? kDeimNames : kDFineNames, is_deim);
+  const auto& names = architecture.starts_with("deim")       ? kDeimNames
+                      : architecture.starts_with("rtdetrv4") ? kRtDetrV4Names
+                                                             : kDFineNames;
+  const auto sizes = d_fine_sizes(names, &names != &kDFineNames);
   const Size& size = *std::ranges::find(sizes, architecture, &Size::name);
   Json config = config_of(size, checkpoint);
   config["model_type"] = "d_fine";
@@ -258,10 +218,10 @@ bool recognises_deimv2(const Checkpoint& checkpoint) {
 const OriginalFiles kDFineFiles{.architectures = kDFineArchitectures,
                                 .recognises = recognises_d_fine,
                                 .describe = describe_d_fine,
-                                .huggingface_names = nullptr};
+                                .huggingface_names = d_fine_huggingface_names};
 const OriginalFiles kDeimv2Files{.architectures = kDeimv2Architectures,
                                  .recognises = recognises_deimv2,
                                  .describe = describe_deimv2,
-                                 .huggingface_names = nullptr};
+                                 .huggingface_names = deimv2_huggingface_names};
 
 }  // namespace vistazo

@@ -134,12 +134,12 @@ TEST_CASE("D-FINE, DEIM, DEIMv2: the published sizes") {
   const std::unique_ptr<Checkpoint> checkpoint = open_checkpoint(kModels / "d_fine_original");
   CHECK(kDFineFiles.recognises(*checkpoint));
   CHECK(!kDeimv2Files.recognises(*checkpoint));
-  REQUIRE(kDFineFiles.architectures.size() == 10);
+  REQUIRE(kDFineFiles.architectures.size() == 14);
   for (const std::string_view architecture : kDFineFiles.architectures) {
     CAPTURE(architecture);
     const DFineConfig c = read_d_fine_config(kDFineFiles.describe(architecture, *checkpoint, true).config);
-    const bool is_deim = architecture.starts_with("deim");
-    CHECK(c.decoder.head_activation == (is_deim ? Activation::silu : Activation::relu));
+    const bool is_d_fine = architecture.starts_with("d-fine");
+    CHECK(c.decoder.head_activation == (!is_d_fine ? Activation::silu : Activation::relu));
     CHECK(c.decoder.classes == 5);
     CHECK(c.has_decoder_projection == architecture.ends_with("-x"));
     CHECK(c.elan.in == 2 * c.elan.dim);

@@ -8,6 +8,8 @@
 #include <map>
 #include <memory>
 #include <string>
+#include <string_view>
+#include <variant>
 #include <vector>
 
 #include "models/families.h"
@@ -164,14 +166,22 @@ TEST_CASE("RT-DETR: every tensor of the authors' files has a name in Hugging Fac
 
 TEST_CASE("RT-DETR: the published sizes") {
   const std::unique_ptr<Checkpoint> checkpoint = open_checkpoint(kModels / "r18_original");
+  REQUIRE(kRtDetrFiles.architectures.size() == 5);
+  REQUIRE(kRtDetrV2Files.architectures.size() == 15);
   for (const OriginalFiles* files : {&kRtDetrFiles, &kRtDetrV2Files}) {
-    CHECK(files->architectures.size() == 5);
     for (const std::string_view architecture : files->architectures) {
+      CAPTURE(architecture);
       const RtDetrConfig c = read_rt_detr_config(files->describe(architecture, *checkpoint, true).config);
+      const auto has = [name = architecture](std::string_view part) { return name.find(part) != name.npos; };
+      const bool is_narrow = has("r18") || has("r34") || has("r50-m");
       CHECK(c.classes() == 5);
       CHECK(c.queries == 300);
-      const bool is_small = !architecture.ends_with("r50") && !architecture.ends_with("r101");
-      CHECK(c.encoder.hidden == (is_small ? 128 : architecture.ends_with("r101") ? 384 : 256));
+      CHECK(c.encoder.dim == (has("r101") || has("-x") ? 384 : architecture.ends_with("-h") ? 512 : 256));
+      CHECK(c.encoder.hidden == (is_narrow ? c.encoder.dim / 2 : c.encoder.dim));
+      CHECK(c.decoder.takes_nearest == has("-dsp"));
+      CHECK(c.decoder.points == (has("-sp") ? architecture.back() - '0' : 4));
+      CHECK(c.encoder.layers == (has("hgnetv2-h") ? 2 : 1));
+      CHECK(std::holds_alternative<HgnetV2Config>(c.backbone) == has("hgnetv2"));
     }
   }
   // Trained with six layers, of which the third answers.
