@@ -22,16 +22,18 @@ struct Size {
   std::array<int, 4> stages;
   int decoder_layers, dim, self_heads, cross_heads, points;
   bool has_masks = false;
+  bool has_p3_and_p5 = false;  // else the trunk's own scale, P4
 };
 
 constexpr std::array<int, 4> kStages{3, 6, 9, 12}, kBaseStages{2, 5, 8, 11};
 
-constexpr std::array<Size, 14> kSizes{{
+constexpr std::array<Size, 15> kSizes{{
     {"rf-detr-nano", 384, 16, 2, 24, 384, 6, kStages, 2, 256, 8, 16, 2},
     {"rf-detr-small", 512, 16, 2, 32, 384, 6, kStages, 3, 256, 8, 16, 2},
     {"rf-detr-medium", 576, 16, 2, 36, 384, 6, kStages, 4, 256, 8, 16, 2},
     {"rf-detr-base", 560, 14, 4, 37, 384, 6, kBaseStages, 3, 256, 8, 16, 2},
     {"rf-detr-large", 704, 16, 2, 44, 384, 6, kStages, 4, 256, 8, 16, 2},
+    {"rf-detr-large-2025", 560, 14, 4, 37, 768, 12, kBaseStages, 3, 384, 12, 24, 4, false, true},
     {"rf-detr-xlarge", 700, 20, 1, 35, 768, 12, kStages, 5, 512, 16, 32, 4},
     {"rf-detr-2xlarge", 880, 20, 2, 44, 768, 12, kStages, 5, 512, 16, 32, 4},
     {"rf-detr-seg-preview", 432, 12, 2, 36, 384, 6, kStages, 4, 256, 8, 16, 2, true},
@@ -88,30 +90,32 @@ Json config_of(const Size& size, const Checkpoint& checkpoint, int side) {
   const int rows = count_of(
       extent(checkpoint, {"query_feat.weight", "model.query_feat.weight", "model.model.query_feat.weight"}, 0));
   const int groups = rows % kTrainingGroups == 0 ? kTrainingGroups : 1;
-  return {{"model_type", "rf_detr"},
-          {"architectures", {size.has_masks ? "RfDetrForInstanceSegmentation" : "RfDetrForObjectDetection"}},
-          {"backbone_config",
-           {{"model_type", "rf_detr_dinov2"},
-            {"hidden_size", size.trunk_dim},
-            {"num_attention_heads", size.trunk_heads},
-            {"num_hidden_layers", 12},
-            {"image_size", side * size.patch},
-            {"patch_size", size.patch},
-            {"num_windows", size.windows},
-            {"out_indices", size.stages}}},
-          {"d_model", size.dim},
-          {"decoder_layers", size.decoder_layers},
-          {"decoder_self_attention_heads", size.self_heads},
-          {"decoder_cross_attention_heads", size.cross_heads},
-          {"decoder_n_points", size.points},
-          {"decoder_ffn_dim", 2048},
-          {"decoder_activation_function", "relu"},
-          {"c2f_num_blocks", 3},
-          {"hidden_expansion", 0.5},
-          {"activation_function", "silu"},
-          {"num_queries", rows / groups},
-          {"group_detr", groups},
-          {"id2label", default_labels(classes)}};
+  Json config{{"model_type", "rf_detr"},
+              {"architectures", {size.has_masks ? "RfDetrForInstanceSegmentation" : "RfDetrForObjectDetection"}},
+              {"backbone_config",
+               {{"model_type", "rf_detr_dinov2"},
+                {"hidden_size", size.trunk_dim},
+                {"num_attention_heads", size.trunk_heads},
+                {"num_hidden_layers", 12},
+                {"image_size", side * size.patch},
+                {"patch_size", size.patch},
+                {"num_windows", size.windows},
+                {"out_indices", size.stages}}},
+              {"d_model", size.dim},
+              {"decoder_layers", size.decoder_layers},
+              {"decoder_self_attention_heads", size.self_heads},
+              {"decoder_cross_attention_heads", size.cross_heads},
+              {"decoder_n_points", size.points},
+              {"decoder_ffn_dim", 2048},
+              {"decoder_activation_function", "relu"},
+              {"c2f_num_blocks", 3},
+              {"hidden_expansion", 0.5},
+              {"activation_function", "silu"},
+              {"num_queries", rows / groups},
+              {"group_detr", groups},
+              {"id2label", default_labels(classes)}};
+  if (size.has_p3_and_p5) config["projector_scale_factors"] = {2.0, 0.5};
+  return config;
 }
 
 Json preprocessor_of(int resolution) {

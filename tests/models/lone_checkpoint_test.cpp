@@ -6,10 +6,17 @@
 
 #include <algorithm>
 #include <filesystem>
+#include <regex>
+#include <sstream>
 #include <string>
 #include <vector>
 
+#include "engine/model.h"
 #include "engine/model_source.h"
+#include "engine/no_store.h"
+#include "engine/weight_cursor.h"
+#include "models/families.h"
+#include "models/rf_detr_config.h"
 #include "tests/weights/support.h"
 #include "weights/name_rules.h"
 
@@ -140,6 +147,17 @@ TEST_CASE("RF-DETR: the published size is found by the shapes") {
   }
 }
 
+TEST_CASE("RF-DETR: the first Large looks at two levels") {
+  const ZeroRfDetr any({});
+  const RfDetrConfig c = read_rf_detr_config(describe_checkpoint(any, "rf-detr-large-2025").config);
+  CHECK(c.scales == std::vector<double>{2.0, 0.5});
+  CHECK(c.decoder.levels == 2);
+  CHECK(c.decoder.dim == 384);
+  CHECK(c.vit.dim == 768);
+  CHECK(c.stages == std::vector<int>{2, 5, 8, 11});
+  CHECK(read_rf_detr_config(describe_checkpoint(any, "rf-detr-large").config).scales == std::vector<double>{1.0});
+}
+
 TEST_CASE("RF-DETR: counts of classes and of groups come from the tensors") {
   const Description found = describe_checkpoint(ZeroRfDetr({.classes = 4, .groups = 1}), "");
   CHECK(found.architecture == "rf-detr-nano");
@@ -163,6 +181,64 @@ TEST_CASE("RF-DETR: another resolution fits no published size until one is named
       testing::message_of(Error::Code::argument, [&] { describe_checkpoint(trained, "rf-detr-pico"); });
   CHECK(contains(unknown, "architecture (--arch) is \"rf-detr-pico\"; one of these is wanted: "));
   CHECK(contains(unknown, "rf-detr-nano, rf-detr-small"));
+}
+
+// The tensors of one published size, all of them zeros, found by asking for what is missing until nothing is.
+class ZeroTensors final : public Checkpoint {
+ public:
+  ZeroTensors(const OriginalFiles& files, std::string_view architecture, const std::string& first) {
+    add(first, {1});  // tells the dialect
+    const std::regex missing(R"re("([^"]+)" is missing; the config needs it with shape \(([^)]*)\))re");
+    const std::regex misshapen(R"re("([^"]+)" has shape [^;]*; the config needs \(([^)]*)\))re");
+    for (;;) {
+      NoStore store;
+      WeightReader reader(*this, store);
+      try {
+        make_model(files.describe(architecture, *this, true).config, reader);
+        return;
+      } catch (const Error& error) {
+        const std::string text = error.what();
+        std::smatch found;
+        REQUIRE((std::regex_search(text, found, missing) || std::regex_search(text, found, misshapen)));
+        std::vector<std::int64_t> shape;
+        std::istringstream extents(found[2]);
+        for (std::string extent; std::getline(extents, extent, ',');) shape.push_back(std::stoll(extent));
+        add(found[1], std::move(shape));
+      }
+    }
+  }
+
+  std::span<const CheckpointTensor> tensors() const override { return tensors_; }
+  std::span<const UnsupportedTensor> unsupported() const override { return {}; }
+  const std::string& source() const override { return source_; }
+  const std::string& part() const override { return part_; }
+
+ private:
+  void add(const std::string& name, std::vector<std::int64_t> shape) {
+    std::size_t bytes = 2;
+    for (const std::int64_t extent : shape) bytes *= static_cast<std::size_t>(extent);
+    zeros_.resize(std::max(zeros_.size(), bytes));
+    std::erase_if(tensors_, [&](const CheckpointTensor& t) { return t.name == name; });
+    const auto at = std::ranges::lower_bound(tensors_, name, {}, &CheckpointTensor::name);
+    tensors_.insert(at, {name, DType::bf16, std::move(shape), {}});
+    for (CheckpointTensor& tensor : tensors_) {
+      std::size_t size = 2;
+      for (const std::int64_t extent : tensor.shape) size *= static_cast<std::size_t>(extent);
+      tensor.bytes = std::span(zeros_).first(size);
+    }
+  }
+
+  std::vector<CheckpointTensor> tensors_;
+  std::vector<std::byte> zeros_;
+  std::string source_ = "x.pth", part_;
+};
+
+TEST_CASE("one set of tensors, two graphs: the error lists both, and --arch chooses") {
+  const ZeroTensors nano(kDFineFiles, "d-fine-n", "decoder.decoder.layers.0.gateway.gate.weight");
+  const std::string refusal = testing::message_of(Error::Code::weights, [&] { describe_checkpoint(nano, ""); });
+  CHECK(refusal == "x.pth: may be any of: d-fine-n, deim-n; name one (Options::architecture, --arch)");
+  CHECK(describe_checkpoint(nano, "deim-n").config.string("head_activation_function") == "silu");
+  CHECK(describe_checkpoint(nano, "d-fine-n").config.string("head_activation_function") == "relu");
 }
 
 TEST_CASE("a checkpoint of no known family is refused") {
