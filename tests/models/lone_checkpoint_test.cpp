@@ -212,6 +212,7 @@ class ZeroTensors final : public Checkpoint {
   std::span<const UnsupportedTensor> unsupported() const override { return {}; }
   const std::string& source() const override { return source_; }
   const std::string& part() const override { return part_; }
+  void rename(const std::string& source) { source_ = source; }
 
  private:
   void add(const std::string& name, std::vector<std::int64_t> shape) {
@@ -233,12 +234,21 @@ class ZeroTensors final : public Checkpoint {
   std::string source_ = "x.pth", part_;
 };
 
-TEST_CASE("one set of tensors, two graphs: the error lists both, and --arch chooses") {
-  const ZeroTensors nano(kDFineFiles, "d-fine-n", "decoder.decoder.layers.0.gateway.gate.weight");
+TEST_CASE("one set of tensors, two graphs: the error lists both; --arch chooses, or the file's name") {
+  ZeroTensors nano(kDFineFiles, "d-fine-n", "decoder.decoder.layers.0.gateway.gate.weight");
   const std::string refusal = testing::message_of(Error::Code::weights, [&] { describe_checkpoint(nano, ""); });
   CHECK(refusal == "x.pth: may be any of: d-fine-n, deim-n; name one (Options::architecture, --arch)");
   CHECK(describe_checkpoint(nano, "deim-n").config.string("head_activation_function") == "silu");
   CHECK(describe_checkpoint(nano, "d-fine-n").config.string("head_activation_function") == "relu");
+  for (const char* source : {"dfine_n_coco.pth", "models/DFINE-N.pth", "dfine_n/model.safetensors"}) {
+    CAPTURE(source);
+    nano.rename(source);
+    CHECK(describe_checkpoint(nano, "").architecture == "d-fine-n");
+  }
+  nano.rename("deim_hgnetv2_n_coco_160e.pth");
+  CHECK(describe_checkpoint(nano, "").architecture == "deim-n");
+  nano.rename("deim_dfine_hgnetv2_n_coco_160e.pth");  // both
+  CHECK(contains(testing::message_of(Error::Code::weights, [&] { describe_checkpoint(nano, ""); }), "may be any of"));
 }
 
 TEST_CASE("a checkpoint of no known family is refused") {
