@@ -85,7 +85,7 @@ def cases() -> list[Case]:
               for size, file in [("r18", "r18vd_dsp_3x"), ("r34", "r34vd_dsp_1x"), ("r50-m", "r50vd_m_dsp_3x"),
                                  ("r50", "r50vd_dsp_1x")]]
     found += [Case(f"d-fine-{size}", dfine, f"dfine/dfine_hgnetv2_{size}_coco.yml") for size in "nsmlx"]
-    found += [Case(f"deim-{size}", deim, f"deim_dfine/deim_hgnetv2_{size}_coco.yml") for size in "nsmlx"]
+    found += [Case(f"deim-{size}", v4, f"deim/deim_hgnetv2_{size}_coco.yml") for size in "nsmlx"]
     found += [Case(f"rtdetrv4-{size}", v4, f"rtv4/rtv4_hgnetv2_{size}_coco.yml") for size in "smlx"]
     found += [Case(f"deimv2-{size}", deim, f"deimv2/deimv2_hgnetv2_{size}_coco.yml")
               for size in ("atto", "femto", "pico", "n")]

@@ -100,7 +100,9 @@ def stable_answers(case: Case, authors: str, first_seed: int):
         randomize(model, random_pixels(side, seed + 1000), seed)
         wanted, nudged = answers(model, pixels), answers(model, pixels * (1 + 3e-7))
         spread = min(value.std(dim=1).mean().item() for value in wanted.values())
-        if max(distances(case, nudged, wanted)) < TOLERANCE / 4 and spread > 0.01:
+        # RF-DETR's authors may choose a cell at the border, which has an empty box; transformers and vistazo never do.
+        has_empty = bool((wanted["pred_boxes"][..., 2:] == 0).any())
+        if max(distances(case, nudged, wanted)) < TOLERANCE / 4 and spread > 0.01 and not has_empty:
             return model, pixels, wanted, seed
     raise RuntimeError(f"{case.name}: of {SEEDS} seeds none gives answers that rounding does not move")
 
