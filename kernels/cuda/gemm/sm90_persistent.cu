@@ -186,26 +186,21 @@ struct OwnColumns {
     }
   }
 
-  // sums = bias [+ y].
+  // sums = bias [+ y]; all of y is on its way before the first of it is waited for.
   __device__ void start(const Gemm& gemm, const float* bias, typename C::Sums& sums) const {
-#pragma unroll
-    for (int q = 0; q < kSets; ++q) {
-      float x[kGroup];
-      load_group(x, bias + first + q * 8 * kPairs);
-#pragma unroll
-      for (int r = 0; r < 2; ++r) spread(x, sums, q, r);
+    if (!gemm.accumulate) {
+      set(bias, sums, [](int, int, int) { return 0.0f; });
+      return;
     }
-    if (!gemm.accumulate) return;
+    Group<Y, kGroup> before[kSets][2] = {};
 #pragma unroll
     for (int q = 0; q < kSets; ++q) {
 #pragma unroll
       for (int r = 0; r < 2; ++r) {
-        float x[kGroup];
-        gather(x, sums, q, r);
-        if (exists[r] && q < sets) add_columns(x, rows[r] + q * 8 * kPairs, kGroup, true);
-        spread(x, sums, q, r);
+        if (exists[r] && q < sets) before[q][r] = *reinterpret_cast<const Group<Y, kGroup>*>(rows[r] + q * 8 * kPairs);
       }
     }
+    set(bias, sums, [&](int q, int r, int i) { return to_float(before[q][r].values[i]); });
   }
 
   // y = post_scale * activation(sums) + post_bias, a set of columns after the other: all at once would need more
@@ -227,13 +222,22 @@ struct OwnColumns {
   }
 
  private:
+  template <typename Before>
+  __device__ void set(const float* bias, typename C::Sums& sums, Before&& before) const {
+#pragma unroll
+    for (int q = 0; q < kSets; ++q) {
+      float x[kGroup];
+      load_group(x, bias + first + q * 8 * kPairs);
+#pragma unroll
+      for (int i = 0; i < 2 * kGroup; ++i) {
+        const int r = i / kGroup, j = i % kGroup;
+        sums[kPairs * q + j / 2][2 * r + j % 2] = x[j] + before(q, r, j);
+      }
+    }
+  }
   __device__ static void gather(float (&x)[kGroup], const typename C::Sums& sums, int q, int r) {
 #pragma unroll
     for (int i = 0; i < kGroup; ++i) x[i] = sums[kPairs * q + i / 2][2 * r + i % 2];
-  }
-  __device__ static void spread(const float (&x)[kGroup], typename C::Sums& sums, int q, int r) {
-#pragma unroll
-    for (int i = 0; i < kGroup; ++i) sums[kPairs * q + i / 2][2 * r + i % 2] = x[i];
   }
 };
 
