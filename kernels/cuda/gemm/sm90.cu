@@ -316,7 +316,8 @@ __global__ void __launch_bounds__(Tile::kThreads, Tile::kBlocks)
 
 template <typename T, typename Tile, bool kIsSplit>
 void start(const char* name, const Gemm& gemm, int splits, CudaStream stream) {
-  Sm90Launch parameters{sm90_operands(gemm, Tile::kRows, Tile::kStep)};
+  Sm90Launch parameters{};
+  static_cast<Sm90Operands&>(parameters) = sm90_operands(gemm, Tile::kRows, Tile::kStep);
   parameters.splits = splits;
   parameters.are_groups_stored = are_groups_stored(gemm, gemm.y_dtype == DType::f32 ? 4 : 8);
   parameters.row_tiles = (gemm.rows + Tile::kRows - 1) / Tile::kRows;

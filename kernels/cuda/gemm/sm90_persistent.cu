@@ -352,7 +352,8 @@ __global__ void __launch_bounds__(C::kThreads, 1)
 template <typename C>
 void start(const char* name, const Gemm& gemm, int stages, int multiprocessors, CudaStream stream) {
   static_assert(kKeptStageBytes == 64 * kRowBytes);
-  PersistentLaunch parameters{sm90_operands(gemm, C::kRows, kStep)};
+  PersistentLaunch parameters{};
+  static_cast<Sm90Operands&>(parameters) = sm90_operands(gemm, C::kRows, kStep);
   parameters.pairs = pairs_of(gemm.y_dtype);
   parameters.weight = exchanged_rows_map(gemm.weight, gemm.dtype, std::int64_t{gemm.groups} * gemm.columns,
                                          gemm.weight_stride, gemm.weight_stride, C::kColumns, parameters.pairs);
