@@ -11,6 +11,7 @@
 #include "kernels/base/dtype.h"
 #include "kernels/base/error.h"
 #include "kernels/cuda/device_memory.h"
+#include "kernels/cuda/gemm/tiles.h"
 #include "kernels/cuda/matmul_context.h"
 #include "tests/support/buffers.h"
 
@@ -61,14 +62,17 @@ void for_each_shallow_variant(Body&& body) {
   }
 }
 
-// Whether it ran: a forced tile shape of sm90 may refuse the problem.
+// Whether it ran: a forced tile shape of sm90's persistent kernels may refuse the problem.
 template <typename Run>
 bool runs(const GemmContext& context, Run&& run) {
   try {
     run();
     return true;
   } catch (const Error& error) {
-    if (context.path != cuda::GemmPath::sm90 || error.code != Error::Code::unsupported) throw;
+    const bool may_refuse =
+        context.path == cuda::GemmPath::sm90 && context.tile >= 0 &&
+        cuda::sm90_tiles()[static_cast<std::size_t>(context.tile)].kernel != cuda::TileKernel::single;
+    if (!may_refuse || error.code != Error::Code::unsupported) throw;
     return false;
   }
 }
