@@ -162,7 +162,7 @@ def main():
                   f"{flops / ours * 1e-6:.0f} | {others} |", flush=True)
             for tile, (steps, waves) in works.items():
                 time = times[f"sm90 {tile}"]
-                print(f"fit {tile} {steps:.2f} {waves:.4f} {time:.2f} convolution {layer[1:]} batch {batch}")
+                print(f"fit {tile} {steps:.2f} {waves:.4f} none {time:.2f} convolution {layer[1:]} batch {batch}")
         print(f"batch {batch}: all layers:", ", ".join(f"{name} {total:.0f} us (ratio {sums['cuDNN'] / total:.2f})"
                                                        for name, total in sums.items()))
 

@@ -2,7 +2,7 @@
 // launches that rotate among several sets of random inputs, replayed in turns; medians, in microseconds of one call.
 // Rows of a Markdown table. With the argument `tiles`, every tile shape of sm90 too, and for each of its times a line
 // of what fit_gemm_costs.py fits the costs of the tile shapes to:
-//   fit TILE STEPS WAVES MICROSECONDS WHAT
+//   fit TILE STEPS WAVES none|sum|gelu MICROSECONDS WHAT
 #include <cublasLt.h>
 #include <cuda_runtime_api.h>
 #include <fmt/format.h>
@@ -218,6 +218,7 @@ void bench(const Shape& s, bool has_tiles) {
     for (auto& replay : replays) replay->run();
   }
   const float peer_time = replays[0]->median(), time = replays[1]->median();
+  const char* const behind_sums = s.accumulate ? "sum" : s.activation == Activation::gelu ? "gelu" : "none";
   fmt::print("| {} | {:.1f} | {:.1f} | {:.2f} | {:.0f} |", name_of(s), peer_time, time, peer_time / time,
              2e-6 * s.rows * s.in * s.out / static_cast<double>(time));
   if (has_tiles) {
@@ -228,8 +229,8 @@ void bench(const Shape& s, bool has_tiles) {
       const cuda::TileWork work = cuda::work_of(cuda::sm90_tiles()[tile], size);
       const float tile_time = replays[3 + i]->median();
       times[tile] = fmt::format("{:.1f}", tile_time);
-      lines.push_back(
-          fmt::format("\nfit {} {:.2f} {:.4f} {:.2f} {}", tile, work.steps, work.waves, tile_time, name_of(s)));
+      lines.push_back(fmt::format("\nfit {} {:.2f} {:.4f} {} {:.2f} {}", tile, work.steps, work.waves, behind_sums,
+                                  tile_time, name_of(s)));
     }
     fmt::print(" {} |{}", fmt::join(times, " | "), fmt::join(lines, ""));
   }
