@@ -6,21 +6,12 @@
 #include "kernels/cuda/attention/tiles.h"
 
 namespace vistazo::cuda {
-namespace {
 
-// sm90_pair.cu has not run on a GPU: until its term below is fitted there, only tests and benches ask for it.
-constexpr bool kIsPairChosen = false;
-
-}  // namespace
-
-// Times of sm90.cu are fitted to an H200 at dimensions 64 and 32: a round of items costs a constant and a time for each
-// tile of keys. With one consumer to a block two blocks share a multiprocessor, and the next kernel finds room early,
-// which suits few items; three consumers read K and V a third as often. A cluster starts and ends slowly: its blocks
-// pay from about 1500 keys on, where they fill multiprocessors that were idle.
-//
-// The time of sm90_pair.cu is a guess: 440 cycles for 64 x 64 scores, as three consumers need on a full multiprocessor,
-// two of them a step, four where two blocks share a multiprocessor; and a little for the join. Nothing speaks for it
-// once every multiprocessor has more than its two blocks.
+// Times are fitted to an H200 at dimensions 64 and 32: a round of items costs a constant and a time for each tile of
+// keys. With one consumer to a block two blocks share a multiprocessor, and the next kernel finds room early, which
+// suits few items; three consumers read K and V a third as often. A cluster starts and ends slowly: its blocks pay from
+// about 1500 keys on, where they fill multiprocessors that were idle. Pairs (sm90_pair.cu) take half as many steps of
+// 64 keys; nothing speaks for them once every multiprocessor has more than its two blocks.
 std::array<Sm90Estimate, 4> estimate_sm90(const AttentionArgs& args, int multiprocessors) {
   const bool is_narrow = std::max(args.head_dim, args.value_dim) <= 32;
   const double tile_factor = is_narrow ? 0.85 : 1.0, round_factor = is_narrow ? 0.7 : 1.0;
@@ -37,11 +28,12 @@ std::array<Sm90Estimate, 4> estimate_sm90(const AttentionArgs& args, int multipr
   const double rounds = items(1) / (2.0 * multiprocessors);
   const bool is_alone = items(1) <= multiprocessors;  // one block on each
   // Blocks of two to a multiprocessor drift apart, so that a last round that is not full costs less than one that is.
-  const double one = std::max(1.0, (rounds + std::ceil(rounds)) / 2) * round(2.0, is_alone ? 0.8 : 1.1, tiles(128, 1));
+  const double one = (is_alone ? 0.4 : 1.3) +
+                     std::max(1.0, (rounds + std::ceil(rounds)) / 2) * round(2.0, is_alone ? 0.8 : 1.04, tiles(128, 1));
   const double three = 1.0 + std::ceil(items(3) / multiprocessors) * round(1.9, 1.05, tiles(96, 1));
-  const double clusters = std::ceil(items(3) / (multiprocessors / 2)) * round(6.5, 1.05, tiles(96, 2));
-  const double pairs =
-      rounds <= 1 ? round(2.2, is_alone ? 0.5 : 1.0, tiles(64, 2)) : std::numeric_limits<double>::infinity();
+  const double clusters = std::ceil(items(3) / (multiprocessors / 2)) * round(7.5, 1.05, tiles(96, 2));
+  const double pairs = rounds <= 1 ? round(is_alone ? 1.5 : 2.6, is_alone ? 0.8 : 1.1, tiles(64, 2))
+                                   : std::numeric_limits<double>::infinity();
   return {{{{1, 1, multiprocessors}, one},
            {{3, 1, multiprocessors}, three},
            {{3, 2, multiprocessors}, clusters},
@@ -50,8 +42,7 @@ std::array<Sm90Estimate, 4> estimate_sm90(const AttentionArgs& args, int multipr
 
 Sm90Choice choose_sm90(const AttentionArgs& args, int multiprocessors) {
   const auto estimates = estimate_sm90(args, multiprocessors);
-  const auto end = kIsPairChosen ? estimates.end() : estimates.end() - 1;
-  return std::min_element(estimates.begin(), end,
+  return std::min_element(estimates.begin(), estimates.end(),
                           [](const Sm90Estimate& a, const Sm90Estimate& b) { return a.microseconds < b.microseconds; })
       ->choice;
 }
