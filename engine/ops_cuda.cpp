@@ -100,9 +100,7 @@ class CudaOps final : public Ops {
                       std::span<const float> values) override;
   double milliseconds_alone(const std::function<void()>& work) override;
 
-  // The kernel that reads planes has not run on a GPU yet: true here makes every stem take it.
-  static constexpr bool kReadsPlanes = false;
-  bool reads_planes(const ConvolutionShape& shape) const override { return kReadsPlanes && cuda::reads_planes(shape); }
+  bool reads_planes(const ConvolutionShape& shape) const override { return cuda::reads_planes(shape); }
   std::size_t scratch_bytes(const AttentionArgs&) const override { return 0; }
   std::size_t scratch_bytes(const TopKArgs& args) const override { return cuda::top_k_scratch_bytes(args); }
   std::size_t scratch_bytes_of_selection(const SelectDetectionsArgs& args) const override {
