@@ -50,7 +50,7 @@ stop_without_gpu() {
 }
 
 if wants tests "$build/cuda_tests"; then
-  step 60 tests "$build/cuda_tests"
+  step 120 tests tests/gpu/in_parts.sh "$build/cuda_tests" "$(nproc)"
   stop_without_gpu tests
   require_success
   grep -v '^$' "$out/tests.log" | head -n 40
