@@ -402,8 +402,9 @@ Detector checked(Detector detector, const Options& options, Load&& load) {
 }  // namespace
 
 Detector Detector::load(const std::filesystem::path& model, const Options& options) {
+  require_valid(options);
+  const ModelSource source = open_model(model, options.architecture);  // read ahead while a GPU is being set up
   auto impl = std::make_unique<Impl>(options);
-  const ModelSource source = open_model(model, options.architecture);
   WeightReader reader(*source.checkpoint, impl->backend->weights());
   impl->model = read_model(source.config, reader, *impl->backend);
   impl->preprocessing = source.preprocessor ? read_preprocessing(*source.preprocessor, impl->model->traits())

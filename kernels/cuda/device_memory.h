@@ -1,12 +1,10 @@
 #pragma once
 
-#include <cuda_bf16.h>
-#include <cuda_fp16.h>
 #include <cuda_runtime_api.h>
 
+#include <algorithm>
 #include <cstddef>
 #include <cstdint>
-#include <cstring>
 #include <span>
 #include <utility>
 #include <vector>
@@ -43,23 +41,27 @@ class DeviceMemory {
 // A copy of f32 host values in device memory as f32, f16 or bf16, rounded to nearest even; complete on return.
 inline DeviceMemory upload(std::span<const float> values, DType dtype) {
   DeviceMemory memory(values.size() * size_of(dtype));
-  const auto copy = [&](const void* from) {
-    check_cuda(cudaMemcpy(memory.data(), from, memory.bytes(), cudaMemcpyHostToDevice), "cudaMemcpy");
+  const auto copy = [&](std::size_t first, const void* from, std::size_t count) {
+    check_cuda(cudaMemcpy(static_cast<std::byte*>(memory.data()) + first * size_of(dtype), from, count * size_of(dtype),
+                          cudaMemcpyHostToDevice),
+               "cudaMemcpy");
   };
   if (dtype == DType::f32) {
-    copy(values.data());
+    copy(0, values.data(), values.size());
     return memory;
   }
-  std::vector<std::uint16_t> narrow(values.size());
-  for (std::size_t i = 0; i < values.size(); ++i) {
+  // Piece by piece in the same memory: a fresh vector of a whole matrix would cost more than its conversion does.
+  constexpr std::size_t kPiece = std::size_t{1} << 17;
+  thread_local std::vector<std::uint16_t> narrow(kPiece);
+  for (std::size_t first = 0; first < values.size(); first += kPiece) {
+    const std::span<const float> piece = values.subspan(first, std::min(kPiece, values.size() - first));
     if (dtype == DType::bf16) {
-      narrow[i] = bf16_from_float(values[i]);
+      std::ranges::transform(piece, narrow.begin(), [](float value) { return bf16_from_float(value); });
     } else {
-      const __half half = __float2half_rn(values[i]);
-      std::memcpy(&narrow[i], &half, sizeof(half));
+      std::ranges::transform(piece, narrow.begin(), [](float value) { return f16_from_float(value); });
     }
+    copy(first, narrow.data(), piece.size());
   }
-  copy(narrow.data());
   return memory;
 }
 

@@ -27,10 +27,15 @@ PackedLinear::PackedLinear(const float* weight, const float* bias, int in, int o
   impl_->weight_stride = (in + kWeightAlignment - 1) / kWeightAlignment * kWeightAlignment;
   impl_->dtype = dtype;
   const auto stride = static_cast<std::size_t>(impl_->weight_stride), rows = static_cast<std::size_t>(out);
-  std::vector<float> padded(rows * stride);
-  for (std::size_t r = 0; r < rows; ++r)
-    std::copy_n(weight + r * static_cast<std::size_t>(in), in, &padded[r * stride]);
-  impl_->weight = upload(padded, dtype);
+  if (impl_->weight_stride == in) {
+    impl_->weight = upload({weight, rows * stride}, dtype);
+  } else {
+    std::vector<float> padded(rows * stride);
+    for (std::size_t r = 0; r < rows; ++r) {
+      std::copy_n(weight + r * static_cast<std::size_t>(in), in, &padded[r * stride]);
+    }
+    impl_->weight = upload(padded, dtype);
+  }
   if (bias != nullptr) impl_->bias = upload({bias, rows}, DType::f32);
 }
 
