@@ -5,10 +5,9 @@
 LIBRARY is built from convolution_library.cpp. Each layer is captured into a graph of many launches, ours and PyTorch's
 cudnn_convolution_relu, replayed in turns; medians in microseconds of one call, and their sums over the layers with how
 often each occurs. Every result is checked first. Beside what is chosen: the kernel for few channels (kernels/cuda/
-shallow) and the one that reads planes of f32, where they take the layer, and the sum that choosing them would give (one
-line each: kChoosesShallow in gemm/gemm.cu, kReadsPlanes in engine/ops_cuda.cpp). --tiles: every tile shape of sm90,
-every variant of shallow, and the kernel of sm80, too, the sum of the best,
-and lines for fit_gemm_costs.py.
+shallow) where it takes the layer, and the one that reads planes of f32, as the engine has it read the first layer's
+pixels: the second of the sums has that instead. --tiles: every tile shape of sm90, every variant of shallow, and the
+kernel of sm80, too, the sum of the best, and lines for fit_gemm_costs.py.
 """
 import argparse
 import ctypes
@@ -132,9 +131,8 @@ def time_layer(library, layer, batch, dtype, tiles, has_tiles):
     return {name: statistics.median(replay.times) for name, replay in replays.items()}
 
 
-def when_chosen(layer, times):
-    """The time that switching on the new kernels would give."""
-    return times.get("planes", times["shallow"] if "shallow" in times and layer[2] <= 64 else times["ours"])
+def in_engine(times):
+    return times.get("planes", times["ours"])
 
 
 def main():
@@ -146,7 +144,7 @@ def main():
     torch.backends.cudnn.benchmark = True
     library = load(arguments.library)
     for batch in arguments.batch:
-        sums = dict.fromkeys(["cuDNN", "ours", "with the new ones", "best"], 0.0)
+        sums = dict.fromkeys(["cuDNN", "ours", "in the engine", "best"], 0.0)
         print(f"batch {batch}\n| times | in | out | kernel | stride | side | cuDNN, us | ours, us | ratio | TFLOP/s | others |")
         for layer in LAYERS:
             works = works_of(library, layer, batch) if arguments.tiles else {}
@@ -154,7 +152,7 @@ def main():
             count, channels, outputs, kernel, stride, side = layer
             peer, ours = times.pop("cuDNN"), times["ours"]
             best = min(times.values())
-            for name, time in zip(sums, (peer, ours, when_chosen(layer, times), best)):
+            for name, time in zip(sums, (peer, ours, in_engine(times), best)):
                 sums[name] += count * time
             flops = 2.0 * batch * (side // stride) ** 2 * channels * outputs * kernel ** 2
             others = ", ".join(f"{name} {time:.1f}" for name, time in times.items() if name != "ours")
