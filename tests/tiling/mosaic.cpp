@@ -8,9 +8,8 @@
 // A mosaic has cells x cells source images, each stretched to 512 x 512 pixels, in a tiled BigTIFF pyramid (JPEG). It
 // is to look like a slide: blocks of 4 x 4 cells (--block) show the same image, mirrored from cell to cell so that
 // nothing breaks off, and blocks of alike colour lie together (layout.h); --mixed lays blocks out at random. --part 0
-// --parts 2 takes every other image, --part 1 the others. What touches the border of a source image is annotated as cut
-// there, which it is not in the mosaic: truths and detections within 32 pixels of borders count neither as right nor as
-// wrong. score tells recall and precision everywhere, and apart from where windows show two stains at once.
+// --parts 2 takes every other image, --part 1 the others. score.h says what counts; score tells recall and precision
+// everywhere, where windows show one stain only, and of that what more than one window shows: there seams are.
 #include <fmt/core.h>
 #include <tiffio.h>
 #include <vistazo/detector.h>
@@ -33,13 +32,13 @@
 #include "apps/outputs/object_writer.h"
 #include "apps/scans/scan.h"
 #include "tests/tiling/layout.h"
+#include "tests/tiling/score.h"
 
 namespace vistazo::apps {
 namespace {
 
-constexpr int kCell = 512;             // side of a source image in the mosaic
+constexpr int kCell = kMosaicCell;
 constexpr int kLevels[] = {1, 4, 16};  // downsampling
-constexpr float kSameObject = 0.5f;    // IoU from which on a detection is of a truth
 
 struct Arguments {
   std::string images, annotations, names, tiff, truth, coco, model;
@@ -49,6 +48,8 @@ struct Arguments {
   int part = 0, parts = 1;  // every parts-th image from this one on
   unsigned seed = 1;
   bool is_mixed = false;
+  int window = 512;  // of the tiled run
+  float overlap = 0.2f;
 };
 
 void check(bool is_well, const std::string& what) {
@@ -227,143 +228,26 @@ void run_alone(const Arguments& a) {
   writer->finish();
 }
 
-float iou(const CocoBox& a, const CocoBox& b) {
-  const double width = std::min(a.x + a.width, b.x + b.width) - std::max(a.x, b.x);
-  const double height = std::min(a.y + a.height, b.y + b.height) - std::max(a.y, b.y);
-  if (width <= 0 || height <= 0) return 0;
-  const double shared = width * height;
-  return static_cast<float>(shared / (a.width * a.height + b.width * b.height - shared));
-}
-
-// Whether a box comes near the border of the source image in which its centre lies.
-bool is_at_border(const CocoBox& box) {
-  constexpr double kMargin = 32;  // pixels
-  const auto touches = [](double begin, double length) {
-    const double cell = std::floor((begin + length / 2) / kCell) * kCell;
-    return begin < cell + kMargin || begin + length > cell + kCell - kMargin;
-  };
-  return touches(box.x, box.width) || touches(box.y, box.height);
-}
-
-// Truths by the cell of their centre.
-class TruthIndex {
- public:
-  explicit TruthIndex(const std::vector<CocoTruth>& truths) : truths_(truths), is_found_(truths.size(), false) {
-    for (std::size_t i = 0; i < truths.size(); ++i) cells_.emplace(cell_of(truths[i].box, 0, 0), i);
-  }
-
-  enum class Match { found, duplicate, none };
-
-  // The free truth of that class that agrees best; "duplicate" where all that agree were found already.
-  Match take(std::int64_t category, const CocoBox& box) {
-    std::size_t best = truths_.size();
-    float most = 0;
-    bool is_duplicate = false;
-    for (int dy = -1; dy <= 1; ++dy) {
-      for (int dx = -1; dx <= 1; ++dx) {
-        const auto [begin, end] = cells_.equal_range(cell_of(box, dx, dy));
-        for (auto i = begin; i != end; ++i) {
-          const CocoTruth& t = truths_[i->second];
-          const float overlap = t.category_id == category ? iou(t.box, box) : 0.0f;
-          if (overlap < kSameObject) continue;
-          if (is_found_[i->second]) {
-            is_duplicate = true;
-          } else if (overlap > most) {
-            most = overlap;
-            best = i->second;
-          }
-        }
-      }
-    }
-    if (best == truths_.size()) return is_duplicate ? Match::duplicate : Match::none;
-    is_found_[best] = true;
-    return Match::found;
-  }
-
- private:
-  static std::pair<int, int> cell_of(const CocoBox& box, int dx, int dy) {
-    return {static_cast<int>((box.x + box.width / 2) / kCell) + dx,
-            static_cast<int>((box.y + box.height / 2) / kCell) + dy};
-  }
-
-  const std::vector<CocoTruth>& truths_;
-  std::vector<bool> is_found_;
-  std::multimap<std::pair<int, int>, std::size_t> cells_;
-};
-
-// Where windows show two stains at once, which on a slide they never do.
-class StainBorders {
- public:
-  explicit StainBorders(const Json& truth)
-      : colours_(truth.at("colours").get<std::vector<Colour>>()),
-        blocks_(truth.at("blocks")),
-        side_(truth.at("block").get<double>() * kCell) {}
-
-  // Whether a block of another stain begins within a window's side of a box's centre.
-  bool is_near(const CocoBox& box) const {
-    constexpr double kWindow = 512;
-    const double x = box.x + box.width / 2, y = box.y + box.height / 2;
-    const Colour& own = colour_at(x, y);
-    for (const double dx : {-kWindow, 0.0, kWindow}) {
-      for (const double dy : {-kWindow, 0.0, kWindow}) {
-        if (!are_alike(own, colour_at(x + dx, y + dy))) return true;
-      }
-    }
-    return false;
-  }
-
- private:
-  const Colour& colour_at(double x, double y) const {
-    const auto index = [&](double v) {
-      return static_cast<std::size_t>(std::clamp(static_cast<int>(v / side_), 0, blocks_ - 1));
-    };
-    return colours_[index(y) * static_cast<std::size_t>(blocks_) + index(x)];
-  }
-
-  // Of one stain: no channel's mean differs by more than two neighbouring fields of a slide do.
-  static bool are_alike(const Colour& a, const Colour& b) {
-    constexpr double kMost = 20;
-    return std::abs(a[0] - b[0]) <= kMost && std::abs(a[1] - b[1]) <= kMost && std::abs(a[2] - b[2]) <= kMost;
-  }
-
-  std::vector<Colour> colours_;
-  int blocks_;
-  double side_;  // of a block, pixels
-};
-
-void print_score(const std::string& name, std::vector<CocoDetection> detections, const std::vector<CocoTruth>& all,
-                 std::int64_t first_category) {
-  std::ranges::stable_sort(detections, std::greater<>{}, &CocoDetection::score);
-  TruthIndex truths(all);
-  std::size_t found = 0, duplicates = 0;
-  for (const CocoDetection& d : detections) {
-    // Classes are written as they are in the model, from 0; the categories of the annotations are in that order.
-    const TruthIndex::Match match = truths.take(d.category_id + first_category, d.box);
-    found += match == TruthIndex::Match::found;
-    duplicates += match == TruthIndex::Match::duplicate;
-  }
-  const double count = static_cast<double>(detections.size());
-  fmt::print("{:28} {:9} {:8.4f} {:9.4f} {:10} {:7.2f}%\n", name, detections.size(),
-             static_cast<double>(found) / static_cast<double>(all.size()), static_cast<double>(found) / count,
-             duplicates, 100 * static_cast<double>(duplicates) / count);
-}
-
 void score(const Arguments& a) {
   const CocoFile data = read_coco_file(a.truth);
-  const StainBorders borders(Json::parse(std::ifstream(a.truth)));
-  for (const bool is_pure : {false, true}) {
-    const auto is_left_out = [&](const auto& object) {
-      return is_at_border(object.box) || (is_pure && borders.is_near(object.box));
+  const MosaicPlaces places(Json::parse(std::ifstream(a.truth)), a.window, a.overlap);
+  struct Part {
+    const char* name;
+    bool is_one_stain, is_seams;
+  };
+  for (const Part& part : {Part{"everywhere", false, false},
+                           {"where windows show one stain", true, false},
+                           {"the same, in several windows", true, true}}) {
+    const auto counts = [&](const CocoBox& box) {
+      return !places.is_at_border(box) && !(part.is_one_stain && places.shows_two_stains(box)) &&
+             !(part.is_seams && !places.is_in_several_windows(box));
     };
-    std::vector<CocoTruth> truths = data.truths;
-    std::erase_if(truths, is_left_out);
-    fmt::print("{:28} {:>9} {:>8} {:>8} {:>10} {:>8}\n", is_pure ? "where windows show one stain" : "everywhere",
-               "objects", "recall", "precision", "duplicates", "share");
+    fmt::print("{:28} {:>9} {:>8} {:>9} {:>10} {:>8}\n", part.name, "objects", "recall", "precision", "duplicates",
+               "share");
     for (const std::string& path : a.results) {
-      std::vector<CocoDetection> detections = read_coco_detections(path);
-      std::erase_if(detections, is_left_out);
-      print_score(std::filesystem::path(path).filename().string(), std::move(detections), truths,
-                  data.categories.front().id);
+      const Score s = score_detections(data.truths, read_coco_detections(path), counts, data.categories.front().id);
+      fmt::print("{:28} {:9} {:8.4f} {:9.4f} {:10} {:7.2f}%\n", std::filesystem::path(path).filename().string(),
+                 s.detections, s.recall(), s.precision(), s.duplicates, 100 * s.duplicate_share());
     }
   }
 }
@@ -392,6 +276,8 @@ int main(int argc, char** argv) {
   for (CLI::App* command : {to_make, to_run}) command->add_option("--tiff", a.tiff)->required();
   CLI::App* to_score = app.add_subcommand("score");
   to_score->add_option("RESULTS", a.results)->required();
+  to_score->add_option("--window", a.window);
+  to_score->add_option("--overlap", a.overlap);
   for (CLI::App* command : {to_make, to_run, to_score}) command->add_option("--truth", a.truth)->required();
   CLI11_PARSE(app, argc, argv);
   try {
