@@ -471,6 +471,15 @@ int Detector::max_batch() const {
   return impl_->options.max_batch;
 }
 
+float Detector::min_score(int class_id) const {
+  const auto classes = static_cast<int>(class_names().size());
+  if (class_id < 0 || class_id >= classes) {
+    fail(Error::Code::argument, "min_score: class {}; the model has the classes 0 to {}", class_id, classes - 1);
+  }
+  const Selection& s = impl_->selection;
+  return s.class_min_scores.empty() ? s.min_score : s.class_min_scores[static_cast<std::size_t>(class_id)];
+}
+
 TimeSpent Detector::time_spent() const {
   const std::lock_guard lock(impl_->mutex);
   return impl_->spent;

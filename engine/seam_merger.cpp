@@ -3,6 +3,9 @@
 #include <algorithm>
 #include <numeric>
 #include <tuple>
+#include <utility>
+
+#include "kernels/base/error.h"
 
 namespace vistazo {
 namespace {
@@ -23,8 +26,9 @@ Box hull(const Box& a, const Box& b) {
 // detectors end the boxes of cut objects a little before the edge.
 constexpr float kEdge = 0.01f;
 
-// From this far from its inner edges on, in units of its side, a tile's vote counts whole.
+// From this far from its inner edges on, in units of its side, a tile's vote counts whole; at the edge this much of it.
 constexpr float kWholeVote = 0.125f;
+constexpr double kVoteAtEdge = 0.25;
 
 }  // namespace
 
@@ -46,8 +50,9 @@ class SeamMerger::Groups {
   std::vector<std::size_t> parent_;
 };
 
-SeamMerger::SeamMerger(const TileGrid& grid, const TilingOptions& options, const Detections& large)
-    : grid_(grid), options_(options) {
+SeamMerger::SeamMerger(const TileGrid& grid, const TilingOptions& options, std::vector<float> min_scores,
+                       const Detections& large)
+    : grid_(grid), options_(options), min_scores_(std::move(min_scores)) {
   for (const Detection& d : large) large_.push_back({d.box, d.score, d.class_id, -1, false, true, 0});
 }
 
@@ -55,6 +60,11 @@ void SeamMerger::add(int tile, const Detections& detections) {
   last_tile_ = tile;
   const float edge = kEdge * static_cast<float>(grid_.side());
   for (const Detection& d : detections) {
+    const auto classes = static_cast<int>(min_scores_.size());
+    if (d.class_id < 0 || d.class_id >= classes) {
+      fail(Error::Code::argument, "window {}: a detection of class {}; the model has the classes 0 to {}", tile,
+           d.class_id, classes - 1);
+    }
     const float depth = grid_.depth(d.box, tile);
     Piece piece{d.box, d.score, d.class_id, tile, depth < edge, true, depth};
     const int best = grid_.best_tile(d.box);
@@ -97,52 +107,102 @@ SeamMerger::Groups SeamMerger::find_groups() const {
   return groups;
 }
 
-// Whether tiles with half of the say found the object that `best` stands for; none if no tile shows all of it.
-// pieces: all that may be of the object.
-std::optional<bool> SeamMerger::vote(const std::vector<const Piece*>& pieces, const Piece& best,
-                                     const Box& object) const {
-  const float whole_vote = kWholeVote * static_cast<float>(grid_.side());
-  float all = 0, found = 0;
-  for (const int tile : grid_.tiles_showing(object)) {
-    const float say = std::clamp(grid_.depth(object, tile) / whole_vote, 0.0f, 1.0f);
-    all += say;
-    const bool has_found = std::ranges::any_of(
-        pieces, [&](const Piece* p) { return p->tile == tile && (p == &best || are_one(best, *p)); });
-    if (has_found) found += say;
-  }
-  if (all <= 0) return {};
-  return 2 * found >= all;
+// How far inside of a tile a box lies: 0 from its edge on outwards, 1 from an eighth of its side on.
+double SeamMerger::inside(const Box& box, int tile) const {
+  return static_cast<double>(
+      std::clamp(grid_.depth(box, tile) / (kWholeVote * static_cast<float>(grid_.side())), 0.0f, 1.0f));
 }
 
-// Greedy, the best first: among whole pieces those that see most around them, among cut ones the best score.
+// The mean score by the say of all tiles that show something of the object; -1 where most of those that show all of it
+// have not found it; none if no tile shows all of it.
+std::optional<double> SeamMerger::vote(const Views& views, const Detection& object) const {
+  const auto threshold = static_cast<double>(min_scores_[static_cast<std::size_t>(object.class_id)]);
+  double above = 0, says = 0, found = 0, whole = 0;
+  for (const int tile : grid_.tiles_touching(object.box)) {
+    const auto shown = static_cast<double>(area(intersection(object.box, grid_.area(tile))) / area(object.box));
+    const double in_tile = inside(object.box, tile), say = shown * (kVoteAtEdge + (1 - kVoteAtEdge) * in_tile);
+    const auto view = views.find(tile);
+    says += say;
+    whole += in_tile;
+    if (view == views.end()) {
+      above -= say * threshold / 2;
+    } else {
+      // Scores may be rounded to just below the threshold, which they have reached.
+      above += say * std::max(0.0, double{view->second->score} - threshold);
+      found += in_tile;
+    }
+  }
+  if (whole <= 0) return {};
+  if (2 * found < whole) return -1.0;
+  return threshold + above / says;
+}
+
+// Whether the object is told; gives it its score.
+bool SeamMerger::stands(const Views& views, const Piece& best, Detection& object) const {
+  if (options_.vote) {
+    if (const std::optional<double> score = vote(views, object)) {
+      object.score = static_cast<float>(*score);
+      return object.score >= min_scores_[static_cast<std::size_t>(object.class_id)];
+    }
+  }
+  return views.size() > 1 || best.is_best_seen;
+}
+
+// Of the views that touch no inner edge of their tiles, the one that shows most around the object.
+const SeamMerger::Piece& SeamMerger::widest(const Views& views, const Piece& best) {
+  const Piece* result = &best;
+  for (const auto& entry : views) {
+    if (!entry.second->is_cut && entry.second->depth > result->depth) result = entry.second;
+  }
+  return *result;
+}
+
+// The mean of the boxes of those tiles that show all of a box, as far as `box` is one of theirs.
+Box SeamMerger::mean_box(const Views& views, const Box& box) const {
+  const float edge = kEdge * static_cast<float>(grid_.side());
+  double sum[4] = {}, count = 0;
+  for (const auto& [tile, piece] : views) {
+    if (piece->is_cut || grid_.depth(box, tile) < edge) continue;
+    const float sides[4] = {piece->box.x0, piece->box.y0, piece->box.x1, piece->box.y1};
+    for (int i = 0; i < 4; ++i) sum[i] += static_cast<double>(sides[i]);
+    ++count;
+  }
+  const auto mean = [&](int i) { return static_cast<float>(sum[i] / count); };
+  return {mean(0), mean(1), mean(2), mean(3)};
+}
+
+// Greedy, the best first.
 void SeamMerger::resolve(const std::vector<std::size_t>& members, Detections& objects) const {
   std::vector<const Piece*> ranked;
   for (const std::size_t i : members) ranked.push_back(&pieces_[i]);
   std::ranges::sort(ranked, [](const Piece* a, const Piece* b) {
     const auto rank = [](const Piece* p) {
-      return std::tuple(p->is_cut, p->is_cut ? 0.0f : -p->depth, -p->score, p->tile, p->box.y0, p->box.x0);
+      return std::tuple(p->is_cut, -p->score, -p->depth, p->tile, p->box.y0, p->box.x0);
     };
     return rank(a) < rank(b);
   });
   std::vector<bool> is_taken(ranked.size(), false);
   for (std::size_t i = 0; i < ranked.size(); ++i) {
     if (is_taken[i]) continue;
-    Detection object{ranked[i]->box, ranked[i]->score, ranked[i]->class_id};
-    const bool is_joining = ranked[i]->is_cut && options_.merge == TilingOptions::Merge::nmm;
-    bool is_confirmed = false;
+    const Piece& best = *ranked[i];
+    Detection object{best.box, best.score, best.class_id};
+    const bool is_merging = options_.merge == TilingOptions::Merge::nmm;
+    Views views = {{best.tile, &best}};
     std::vector<std::size_t> group = {i};
     for (std::size_t g = 0; g < group.size(); ++g) {
       for (std::size_t j = i + 1; j < ranked.size(); ++j) {
         if (is_taken[j] || !are_one(*ranked[group[g]], *ranked[j])) continue;
-        is_taken[j] = is_confirmed = true;
-        if (!is_joining) continue;
+        is_taken[j] = true;
+        views.try_emplace(ranked[j]->tile, ranked[j]);  // a tile's first is its best
+        if (!best.is_cut || !is_merging) continue;
         object.box = hull(object.box, ranked[j]->box);
         group.push_back(j);  // its other neighbours hold parts of the same object
       }
     }
-    std::optional<bool> is_elected;
-    if (options_.vote) is_elected = vote(ranked, *ranked[i], object.box);
-    if (is_elected.value_or(is_confirmed || ranked[i]->is_best_seen)) objects.push_back(object);
+    if (!best.is_cut) object.box = widest(views, best).box;
+    if (!stands(views, best, object)) continue;
+    if (!best.is_cut && is_merging) object.box = mean_box(views, object.box);
+    objects.push_back(object);
   }
 }
 

@@ -33,6 +33,14 @@ std::pair<std::size_t, std::size_t> showing(const std::vector<int>& starts, floa
           static_cast<std::size_t>(std::max(first, last) - starts.begin())};
 }
 
+// The tiles of an axis that show something of an interval: from the first to behind the last.
+std::pair<std::size_t, std::size_t> touching(const std::vector<int>& starts, float begin, float end, int side) {
+  const auto first = std::ranges::upper_bound(starts, begin - static_cast<float>(side));
+  const auto last = std::ranges::lower_bound(starts, end);
+  return {static_cast<std::size_t>(first - starts.begin()),
+          static_cast<std::size_t>(std::max(first, last) - starts.begin())};
+}
+
 }  // namespace
 
 TileGrid::TileGrid(int width, int height, int side, float overlap)
@@ -63,16 +71,22 @@ float TileGrid::depth(const Box& box, int tile) const {
   return depth;
 }
 
-std::vector<int> TileGrid::tiles_showing(const Box& box) const {
-  const auto [left, right] = showing(x_, box.x0, box.x1, side_);
-  const auto [upper, lower] = showing(y_, box.y0, box.y1, side_);
+std::vector<int> TileGrid::tiles_in(const Range& across, const Range& down) const {
   std::vector<int> tiles;
-  for (std::size_t row = upper; row < lower; ++row) {
-    for (std::size_t column = left; column < right; ++column) {
+  for (std::size_t row = down.first; row < down.second; ++row) {
+    for (std::size_t column = across.first; column < across.second; ++column) {
       tiles.push_back(static_cast<int>(row) * columns() + static_cast<int>(column));
     }
   }
   return tiles;
+}
+
+std::vector<int> TileGrid::tiles_showing(const Box& box) const {
+  return tiles_in(showing(x_, box.x0, box.x1, side_), showing(y_, box.y0, box.y1, side_));
+}
+
+std::vector<int> TileGrid::tiles_touching(const Box& box) const {
+  return tiles_in(touching(x_, box.x0, box.x1, side_), touching(y_, box.y0, box.y1, side_));
 }
 
 int TileGrid::best_tile(const Box& box) const {

@@ -2,6 +2,8 @@
 
 #include <vistazo/detector.h>
 
+#include <cstddef>
+#include <utility>
 #include <vector>
 
 namespace vistazo {
@@ -28,10 +30,15 @@ class TileGrid {
   float depth(const Box& box, int tile) const;
   // The tiles that show all of a box, in order; none if every tile cuts it.
   std::vector<int> tiles_showing(const Box& box) const;
+  // The tiles that show something of a box, in order.
+  std::vector<int> tiles_touching(const Box& box) const;
   // The tile that shows most around a box; the first of equals.
   int best_tile(const Box& box) const;
 
  private:
+  using Range = std::pair<std::size_t, std::size_t>;  // of columns or rows: from the first to behind the last
+  std::vector<int> tiles_in(const Range& columns, const Range& rows) const;
+
   int width_, height_, side_;
   std::vector<int> x_, y_;
 };

@@ -253,9 +253,9 @@ Detections find_large(const Detector& detector, RegionReader& reader, int window
 // The caller's part of a run: merges window by window and tells.
 class Teller {
  public:
-  Teller(const TileGrid& grid, const TilingOptions& options, const TilingEvents& events, const Detections& large,
-         TilingReport& report)
-      : grid_(grid), events_(events), merger_(grid, options, large), report_(report) {
+  Teller(const TileGrid& grid, const TilingOptions& options, const TilingEvents& events, std::vector<float> min_scores,
+         const Detections& large, TilingReport& report)
+      : grid_(grid), events_(events), merger_(grid, options, std::move(min_scores), large), report_(report) {
     tell(large);
   }
 
@@ -278,6 +278,12 @@ class Teller {
   SeamMerger merger_;
   TilingReport& report_;
 };
+
+std::vector<float> min_scores_of(const Detector& detector) {
+  std::vector<float> scores;
+  for (int k = 0; k < static_cast<int>(detector.class_names().size()); ++k) scores.push_back(detector.min_score(k));
+  return scores;
+}
 
 void require_image(const RegionReader& reader) {
   if (reader.width() >= 1 && reader.height() >= 1) return;
@@ -310,7 +316,7 @@ TilingReport TiledDetector::run(RegionReader& reader, const TilingEvents& events
   TilingReport report;
   Detections large;
   if (options_.whole_image && grid.count() > 1) large = find_large(*detector_, reader, options_.window);
-  Teller teller(grid, options_, events, large, report);
+  Teller teller(grid, options_, events, min_scores_of(*detector_), large, report);
   while (events.next_known && report.windows < grid.count()) {
     const std::optional<Detections> known = events.next_known();
     if (!known) break;

@@ -152,6 +152,8 @@ class Detector {
 
   const ModelInfo& info() const;
   int max_batch() const;  // Options::max_batch
+  // From which score on detections of a class are told; above 1 for one that is left out. Throws Error{argument}.
+  float min_score(int class_id) const;
   TimeSpent time_spent() const;
   std::span<const std::string> class_names() const { return info().class_names; }
   Cost cost(int batch, int height, int width) const;

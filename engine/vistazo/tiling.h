@@ -31,8 +31,8 @@ class RegionReader {
 std::unique_ptr<RegionReader> make_region_reader(const Image& image);
 
 struct TilingOptions {
-  // nms keeps the best of the boxes that one object got from several windows. nmm (non-maximum merging) also joins the
-  // parts of an object that no window saw whole.
+  // nms keeps the best of the boxes that one object got from several windows. nmm (non-maximum merging) takes the mean
+  // of those that show it whole, and joins the parts of an object that no window saw whole.
   enum class Merge { nms, nmm };
   // Of two boxes of different windows, within the area that both windows show: intersection over union, or over the
   // smaller one.
@@ -44,8 +44,10 @@ struct TilingOptions {
   Measure measure = Measure::iou;
   float threshold = 0.5f;    // of the measure: from here on two boxes are one object
   bool whole_image = false;  // also looks at the whole image, shrunk, for objects that are larger than half a window
-  // What several windows show must be found by those with at least half of the say: a window has the more of it, the
-  // farther from its edge the object lies. Off: found by one other window, or by the one that shows most around it.
+  // An object's score is the mean of all windows that show something of it, and must reach the detector's threshold: a
+  // window has the more say, the more of the object it shows and the farther from its edge; one that has not found it
+  // counts with half the threshold. Half of those that show all of it must have found it, by how far inside it lies.
+  // Off: the best score, of what another window confirms or no other shows more of.
   bool vote = true;
 };
 

@@ -127,6 +127,12 @@ TEST_CASE("classes are chosen by name") {
   const Detections found = Detector::with_random_weights(kConfig, options).detect(picture.view());
   CHECK(found.size() > 0);
   for (const Detection& d : found) CHECK((d.class_id == 0 && d.score >= 0.01f));
+  const Detector chosen = Detector::with_random_weights(kConfig, options);
+  CHECK(all.min_score(1) == options.min_score);
+  CHECK(chosen.min_score(0) == 0.01f);
+  CHECK(chosen.min_score(1) > 1);
+  CHECK_THROWS_AS(all.min_score(-1), Error);
+  CHECK_THROWS_AS(all.min_score(static_cast<int>(all.class_names().size())), Error);
   options.classes = {"unicorn"};
   CHECK_THROWS_AS(Detector::with_random_weights(kConfig, options), Error);
   options.classes.clear();

@@ -56,6 +56,26 @@ TEST_CASE("the best tile of a box is the one that shows most around it") {
   }
 }
 
+const std::vector<float> kMinScores = {0.3f, 0.3f};  // of two classes
+
+TEST_CASE("the tiles that show something of a box, and those that show all of it") {
+  const TileGrid grid(3000, 2000, 512, 0.4f);
+  std::mt19937 random(4);
+  for (int i = 0; i < 500; ++i) {
+    const auto at = [&](unsigned size) { return static_cast<float>(random() % size); };
+    const float x = at(2400), y = at(1400);
+    const Box box{x, y, x + 1 + at(600), y + 1 + at(600)};
+    std::vector<int> touching, showing;
+    for (int tile = 0; tile < grid.count(); ++tile) {
+      const Box t = grid.area(tile);
+      if (t.x0 < box.x1 && t.x1 > box.x0 && t.y0 < box.y1 && t.y1 > box.y0) touching.push_back(tile);
+      if (t.x0 <= box.x0 && t.x1 >= box.x1 && t.y0 <= box.y0 && t.y1 >= box.y1) showing.push_back(tile);
+    }
+    CHECK(grid.tiles_touching(box) == touching);
+    CHECK(grid.tiles_showing(box) == showing);
+  }
+}
+
 // What a flawless detector would find in a tile: every object cut off at the tile's edges, if enough of it is there.
 Detections seen(const Detections& objects, const TileGrid& grid, int tile) {
   const Box area = grid.area(tile);
@@ -72,7 +92,7 @@ Detections seen(const Detections& objects, const TileGrid& grid, int tile) {
 
 Detections merge(const Detections& objects, const TileGrid& grid, const TilingOptions& options,
                  const Detections& large = {}) {
-  SeamMerger merger(grid, options, large);
+  SeamMerger merger(grid, options, kMinScores, large);
   Detections found;
   for (int tile = 0; tile < grid.count(); ++tile) {
     merger.add(tile, seen(objects, grid, tile));
@@ -124,7 +144,7 @@ TEST_CASE("nms keeps the best part of what no tile shows whole, nmm joins the pa
 
 TEST_CASE("neighbours that touch stay apart, and so do classes and detections of one tile") {
   const TileGrid grid(1000, 500, 500, 0.0f);
-  SeamMerger merger(grid, {500, 0.0f});
+  SeamMerger merger(grid, {500, 0.0f}, kMinScores);
   const Detection left = {{100, 100, 200, 200}, 0.9f, 0}, over_it = {{105, 100, 205, 200}, 0.8f, 0};
   merger.add(0, {left, over_it});
   merger.add(1, {{{600, 100, 700, 200}, 0.7f, 0}, {{600, 100, 700, 200}, 0.7f, 1}});
@@ -141,7 +161,7 @@ TEST_CASE("neighbours that touch stay apart, and so do classes and detections of
 
 TEST_CASE("what only the worse of two views shows is dropped, what the better one shows stays") {
   const TileGrid grid(900, 500, 500, 0.2f);  // tiles at 0 and 400
-  SeamMerger merger(grid, {500, 0.2f});
+  SeamMerger merger(grid, {500, 0.2f}, kMinScores);
   merger.add(0, {{{455, 100, 485, 130}, 0.9f, 0}, {{410, 300, 440, 330}, 0.9f, 0}});
   merger.add(1, {});
   const Detections found = merger.take_finished();
@@ -149,25 +169,45 @@ TEST_CASE("what only the worse of two views shows is dropped, what the better on
   CHECK(found[0].box.x0 == 410);
 }
 
-// The tiles of these places have found an object, with a box that agrees well enough.
-std::size_t objects_found_by(const std::vector<int>& tiles, const Box& box, const TileGrid& grid, bool vote) {
-  TilingOptions options{500, 0.5f};
-  options.vote = vote;
-  SeamMerger merger(grid, options);
-  std::size_t objects = 0;
+// What each of the tiles told of one object or place; the others told nothing.
+struct Sight {
+  int tile;
+  Box box;
+  float score = 0.5f;
+};
+
+Detections merge_sights(const std::vector<Sight>& sights, const TileGrid& grid, TilingOptions options = {},
+                        const std::vector<float>& min_scores = kMinScores) {
+  options.window = grid.side();
+  SeamMerger merger(grid, options, min_scores);
+  Detections objects;
   for (int tile = 0; tile < grid.count(); ++tile) {
-    if (std::ranges::count(tiles, tile) > 0) {
-      const auto shift = static_cast<float>(tile);
-      merger.add(tile, {{{box.x0 + shift, box.y0, box.x1 + shift, box.y1}, 0.5f, 0}});
-    } else {
-      merger.add(tile, {});
+    Detections here;
+    for (const Sight& s : sights) {
+      if (s.tile == tile) here.push_back({s.box, s.score, 0});
     }
-    if ((tile + 1) % grid.columns() == 0) objects += merger.take_finished().size();
+    merger.add(tile, here);
+    if ((tile + 1) % grid.columns() != 0) continue;
+    const Detections finished = merger.take_finished();
+    objects.insert(objects.end(), finished.begin(), finished.end());
   }
   return objects;
 }
 
-TEST_CASE("tiles vote with what they show around an object") {
+// The tiles of these places have found an object, with a box that agrees well enough.
+std::size_t objects_found_by(const std::vector<int>& tiles, const Box& box, const TileGrid& grid, bool vote,
+                             float score = 0.5f) {
+  TilingOptions options;
+  options.vote = vote;
+  std::vector<Sight> sights;
+  for (const int tile : tiles) {
+    const auto shift = static_cast<float>(tile);
+    sights.push_back({tile, {box.x0 + shift, box.y0, box.x1 + shift, box.y1}, score});
+  }
+  return merge_sights(sights, grid, options).size();
+}
+
+TEST_CASE("tiles vote with what they show of an object and around it") {
   const TileGrid grid(1000, 1000, 500, 0.5f);  // 3 x 3 tiles, 250 apart
   REQUIRE(grid.count() == 9);
   const Box middle{360, 360, 390, 390};  // in tiles 0, 1, 3 and 4, 110 and more from their edges: all have a whole vote
@@ -175,12 +215,76 @@ TEST_CASE("tiles vote with what they show around an object") {
   CHECK(objects_found_by({0, 4}, middle, grid, true) == 1);
   for (const int tile : {0, 1, 3, 4}) CHECK(objects_found_by({tile}, middle, grid, true) == 0);
   CHECK(objects_found_by({0, 1}, middle, grid, false) == 1);
+  // One of four is not enough however sure, two are from (2 * score + 2 * 0.15) / 4 = 0.3 on.
+  CHECK(objects_found_by({0}, middle, grid, true, 0.99f) == 0);
+  CHECK(objects_found_by({0, 4}, middle, grid, true, 0.46f) == 1);
+  CHECK(objects_found_by({0, 4}, middle, grid, true, 0.44f) == 0);
 
   const Box rim{360, 100, 490, 130};  // in tile 0, 10 from its edge, and in tile 1, 110 from its own
   CHECK(objects_found_by({1}, rim, grid, true) == 1);
   CHECK(objects_found_by({0}, rim, grid, true) == 0);
   const Box corner{10, 10, 40, 40};  // only tile 0 shows it
   CHECK(objects_found_by({0}, corner, grid, true) == 1);
+  CHECK(objects_found_by({0}, corner, grid, true, 0.3f) == 1);
+}
+
+TEST_CASE("tiles that show a part of an object have a say in it") {
+  const TileGrid grid(900, 500, 500, 0.2f);  // tiles at 0 and 400
+  // Tile 0 shows all, 5 from its edge: a say of 0.25 + 0.75 * 5 / 62.5 = 0.31. Tile 1 shows 95 of 100: 0.95 * 0.25.
+  const Box box{395, 100, 495, 200};
+  const auto found = [&](float score) { return merge_sights({{0, box, score}}, grid); };
+  const float enough = 0.3f + 0.15f * (0.95f * 0.25f) / 0.31f;
+  CHECK(found(enough + 0.01f).size() == 1);
+  CHECK(found(enough - 0.01f).size() == 0);
+  CHECK(merge_sights({{0, box, 0.3f}, {1, {400, 100, 495, 200}, 0.3f}}, grid).size() == 1);
+  CHECK(merge_sights({{0, {295, 100, 395, 200}, 0.3f}}, grid).size() == 1);  // tile 1 shows nothing of it
+}
+
+TEST_CASE("an object's score is the mean of the tiles' by their say") {
+  const TileGrid grid(1000, 1000, 500, 0.5f);
+  const Box box{360, 360, 390, 390};  // four whole votes
+  const Detections found = merge_sights({{0, box, 0.9f}, {1, box, 0.8f}, {4, box, 0.7f}}, grid);
+  REQUIRE(found.size() == 1);
+  CHECK(found[0].score == doctest::Approx((0.9 + 0.8 + 0.7 + 0.15) / 4).epsilon(1e-6));
+  TilingOptions without;
+  without.vote = false;
+  CHECK(merge_sights({{0, box, 0.7f}, {1, box, 0.8f}}, grid, without).front().score == 0.8f);
+}
+
+TEST_CASE("the threshold of the vote is that of the class") {
+  const TileGrid grid(1000, 1000, 500, 0.5f);
+  const Box box{360, 360, 390, 390};
+  const std::vector<Sight> two = {{0, box, 0.5f}, {4, box, 0.5f}};
+  CHECK(merge_sights(two, grid, {}, {0.33f}).size() == 1);  // 1 + 0.33 of 4 * 0.33
+  CHECK(merge_sights(two, grid, {}, {0.34f}).size() == 0);
+  // Scores that the record of a run rounds to just below the threshold have reached it.
+  CHECK(merge_sights({{0, {10, 10, 40, 40}, 0.12345f}}, grid, {}, {0.123454f}).size() == 1);
+  CHECK_THROWS_WITH(merge_sights(two, grid, {}, {}),
+                    "window 0: a detection of class 0; the model has the classes 0 to -1");
+}
+
+TEST_CASE("what a tile has found is evidence for one object only") {
+  const TileGrid grid(900, 500, 500, 0.2f);  // tiles at 0 and 400
+  // Tile 0 told one object twice, tile 1 once: it confirms the better one.
+  const std::vector<Sight> sights = {
+      {0, {420, 100, 460, 140}, 0.5f}, {0, {422, 100, 462, 144}, 0.4f}, {1, {421, 100, 461, 142}, 0.5f}};
+  CHECK(merge_sights(sights, grid).size() == 1);
+  CHECK(merge_sights({sights[0], sights[1], sights[2], {1, {423, 100, 463, 144}, 0.4f}}, grid).size() == 1);
+}
+
+TEST_CASE("a merged box is the mean of those that show the object whole") {
+  const TileGrid grid(900, 500, 500, 0.2f);  // tiles at 0 and 400
+  const std::vector<Sight> sights = {{0, {430, 100, 460, 140}, 0.9f}, {1, {434, 102, 466, 140}, 0.6f}};
+  const Detections merged = merge_sights(sights, grid);
+  REQUIRE(merged.size() == 1);
+  CHECK(is_same(merged[0].box, {432, 101, 463, 140}));
+  const Detections best = merge_sights(sights, grid, {500, 0.2f, Merge::nms});
+  REQUIRE(best.size() == 1);
+  CHECK(is_same(best[0].box, sights[0].box));  // 40 from the edge of its tile, the other 34
+  // Tile 0 ends its box of a cut object before its edge, and is sure of it.
+  const Detections cut = merge_sights({{0, {420, 100, 490, 140}, 0.9f}, {1, {420, 100, 540, 140}, 0.6f}}, grid);
+  REQUIRE(cut.size() == 1);
+  CHECK(is_same(cut[0].box, {420, 100, 540, 140}));
 }
 
 TEST_CASE("large objects hide their parts") {
