@@ -1,6 +1,5 @@
 #pragma once
 
-#include <algorithm>
 #include <bit>
 #include <cmath>
 #include <cstdint>
@@ -32,16 +31,21 @@ inline float float_from_f16(std::uint16_t bits) {
 
 // Rounds to nearest, ties to even; what is too large becomes an infinity, a NaN stays a NaN.
 inline std::uint16_t f16_from_float(float value) {
-  const auto sign = static_cast<std::uint16_t>((std::bit_cast<std::uint32_t>(value) >> 16) & 0x8000u);
-  if (std::isnan(value)) return static_cast<std::uint16_t>(sign | 0x7e00u);
-  const float magnitude = std::fabs(value);
-  if (magnitude >= 65520.0f) return static_cast<std::uint16_t>(sign | 0x7c00u);
-  if (magnitude == 0.0f) return sign;
-  constexpr int kLeastExponent = -14;  // subnormals share it
-  const int exponent = std::max(std::ilogb(magnitude), kLeastExponent);
-  // 1024 to 2048, or less for a subnormal. The hidden bit, 1024, adds one to the exponent's place.
-  const auto fraction = static_cast<int>(std::nearbyint(std::ldexp(magnitude, 10 - exponent)));
-  return static_cast<std::uint16_t>(sign | (((exponent - kLeastExponent) << 10) + fraction));
+  const auto bits = std::bit_cast<std::uint32_t>(value);
+  const std::uint32_t sign = (bits >> 16) & 0x8000u, magnitude = bits & 0x7fffffffu;
+  std::uint32_t half = 0;
+  if (magnitude > 0x7f800000u) {
+    half = 0x7e00u;
+  } else if (magnitude >= std::bit_cast<std::uint32_t>(65520.0f)) {
+    half = 0x7c00u;
+  } else if (magnitude < std::bit_cast<std::uint32_t>(0x1p-14f)) {
+    // Subnormal, or rounded up to the least normal number: beside 0.5 the last place of an f32 is f16's, 2^-24.
+    half = std::bit_cast<std::uint32_t>(std::bit_cast<float>(magnitude) + 0.5f) - std::bit_cast<std::uint32_t>(0.5f);
+  } else {
+    constexpr std::uint32_t kBias = 112u << 23;  // 127 - 15
+    half = (magnitude - kBias + 0xfffu + ((magnitude >> 13) & 1u)) >> 13;
+  }
+  return static_cast<std::uint16_t>(sign | half);
 }
 
 }  // namespace vistazo
