@@ -40,7 +40,7 @@ struct VideoOptions {
   int every = 1, quality = 23;
   double max_fps = 0, timeout_s = 10;
   float same_place = VideoPipelineOptions{}.same_place;
-  DecoderChoice decoder = DecoderChoice::cpu;  // automatic once NVDEC has run on a GPU
+  DecoderChoice decoder = DecoderChoice::automatic;
   TrackerOptions tracker;
   OutputOptions outputs;
   Options engine;
