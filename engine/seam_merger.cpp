@@ -117,9 +117,10 @@ double SeamMerger::inside(const Box& box, int tile) const {
 // have not found it; none if no tile shows all of it.
 std::optional<double> SeamMerger::vote(const Views& views, const Detection& object) const {
   const auto threshold = static_cast<double>(min_scores_[static_cast<std::size_t>(object.class_id)]);
+  const auto size = static_cast<double>(area(object.box));
   double above = 0, says = 0, found = 0, whole = 0;
   for (const int tile : grid_.tiles_touching(object.box)) {
-    const auto shown = static_cast<double>(area(intersection(object.box, grid_.area(tile))) / area(object.box));
+    const auto shown = size > 0 ? static_cast<double>(area(intersection(object.box, grid_.area(tile)))) / size : 1.0;
     const double in_tile = inside(object.box, tile), say = shown * (kVoteAtEdge + (1 - kVoteAtEdge) * in_tile);
     const auto view = views.find(tile);
     says += say;

@@ -251,6 +251,15 @@ TEST_CASE("an object's score is the mean of the tiles' by their say") {
   CHECK(merge_sights({{0, box, 0.7f}, {1, box, 0.8f}}, grid, without).front().score == 0.8f);
 }
 
+TEST_CASE("a box without an area is told as any other") {
+  const TileGrid grid(400, 400, 512, 0.2f);
+  SeamMerger merger(grid, {}, kMinScores);
+  merger.add(0, {{{100, 100, 100, 120}, 0.5f, 0}});
+  const Detections objects = merger.take_finished();
+  REQUIRE(objects.size() == 1);
+  CHECK(objects[0].score == doctest::Approx(0.5f));
+}
+
 TEST_CASE("the threshold of the vote is that of the class") {
   const TileGrid grid(1000, 1000, 500, 0.5f);
   const Box box{360, 360, 390, 390};
