@@ -36,13 +36,11 @@ class MemoryCount {
   std::atomic<std::size_t> used_{0}, peak_{0};
 };
 
-// One stream with its memory: scratch for the arena, and behind it the workspace of matrix products.
+// One stream with its memory, scratch for the arena.
 class CudaOps final : public Ops {
  public:
   CudaOps(DType dtype, std::size_t scratch_bytes, const ThreadPool& pool, std::shared_ptr<MemoryCount> count)
-      : CudaOps(dtype, scratch_bytes,
-                DeviceBuffer(scratch_bytes == 0 ? 0 : align_to_workspace(scratch_bytes) + cuda::kMatmulWorkspaceBytes),
-                pool, std::move(count)) {}
+      : CudaOps(dtype, scratch_bytes, DeviceBuffer(scratch_bytes), pool, std::move(count)) {}
   ~CudaOps() override {
     cudaStreamSynchronize(stream_.get());
     count_->remove(counted_);
@@ -73,15 +71,9 @@ class CudaOps final : public Ops {
         begin_(make_event()),
         end_(make_event()),
         staging_(stream_.get(), pool) {
-    if (scratch_bytes > 0) {
-      matmul_.workspace = memory_.data() + align_to_workspace(scratch_bytes);
-      matmul_.workspace_bytes = cuda::kMatmulWorkspaceBytes;
-    }
     matmul_.stream = stream_.get();
     count_memory();
   }
-
-  static std::size_t align_to_workspace(std::size_t bytes) { return align_up(bytes, 256); }
 
   void count_memory() {
     const std::size_t bytes = memory_.size() + resize_scratch_.size() + staging_.device_bytes() + constant_bytes_;

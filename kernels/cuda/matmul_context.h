@@ -1,6 +1,5 @@
 #pragma once
 
-#include <cstddef>
 #include <cstdint>
 
 #include "kernels/base/stream.h"
@@ -20,8 +19,6 @@ enum class GemmPath : std::uint8_t {
 // weights, each with a context of its own. Runs allocate nothing, do not wait for the device and can be captured.
 struct MatmulContext {
   CudaStream stream = nullptr;
-  void* workspace = nullptr;        // kMatmulWorkspaceBytes of device memory at a multiple of 256, free between runs
-  std::size_t workspace_bytes = 0;  // may be 0
   GemmPath path = GemmPath::automatic;
   // For tests and benches: forces one of sm90's kSm90Tiles tile shapes or shallow's kShallowVariants, and a number of
   // multiprocessors.
@@ -30,8 +27,5 @@ struct MatmulContext {
 
 inline constexpr int kSm90Tiles = 21;
 inline constexpr int kShallowVariants = 4;  // kernels/cuda/shallow/shallow.h
-
-// No kernel needs any yet: sums that several blocks share meet in the shared memory of a cluster.
-inline constexpr std::size_t kMatmulWorkspaceBytes = 256;
 
 }  // namespace vistazo::cuda

@@ -10,7 +10,6 @@
 
 #include "kernels/base/dtype.h"
 #include "kernels/base/error.h"
-#include "kernels/cuda/device_memory.h"
 #include "kernels/cuda/gemm/tiles.h"
 #include "kernels/cuda/matmul_context.h"
 #include "tests/support/buffers.h"
@@ -23,8 +22,7 @@ using GemmContext = cuda::MatmulContext;
 // Calls body(context, dtype) for every kernel that this device has and every dtype that the kernel takes.
 template <typename Body>
 void for_each_gemm_path(Body&& body) {
-  const cuda::DeviceMemory workspace(cuda::kMatmulWorkspaceBytes);
-  GemmContext context{nullptr, workspace.data(), workspace.bytes(), cuda::GemmPath::automatic};
+  GemmContext context;
   for (const DType dtype : {DType::f32, DType::f16, DType::bf16}) body(context, dtype);
   context.path = cuda::GemmPath::sm80;
   body(context, DType::f16);
