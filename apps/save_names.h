@@ -1,11 +1,10 @@
 #pragma once
 
 #include <filesystem>
-#include <set>
-#include <string>
 #include <vector>
 
 #include "apps/inputs.h"
+#include "apps/outputs/object_writer.h"
 
 namespace vistazo::apps {
 
@@ -21,7 +20,7 @@ class SaveNames {
 
  private:
   std::filesystem::path folder_;
-  std::set<std::string> taken_;  // in lower case
+  UniqueNames names_;
 };
 
 }  // namespace vistazo::apps

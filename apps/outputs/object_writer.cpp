@@ -12,17 +12,17 @@ std::string class_name(int class_id, std::span<const std::string> class_names) {
   return is_named ? class_names[static_cast<std::size_t>(class_id)] : fmt::format("class {}", class_id);
 }
 
-std::string UniqueNames::next(const std::string& name) {
+std::string UniqueNames::next(const std::string& name, std::string_view extension) {
   const auto key = [](std::string text) {
     std::ranges::transform(text, text.begin(), [](unsigned char c) { return static_cast<char>(std::tolower(c)); });
     return text;
   };
-  const auto [known, is_new] = taken_.try_emplace(key(name), 1);
-  std::string result = name;
+  std::string result = fmt::format("{}{}", name, extension);
+  const auto [known, is_new] = taken_.try_emplace(key(result), 1);
   if (is_new) return result;
   int& number = known->second;
   do {
-    result = fmt::format("{}_{}", name, ++number);
+    result = fmt::format("{}_{}{}", name, ++number, extension);
   } while (!taken_.try_emplace(key(result), 1).second);
   return result;
 }

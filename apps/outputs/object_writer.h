@@ -9,6 +9,7 @@
 #include <memory>
 #include <span>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "apps/image_io.h"
@@ -63,10 +64,11 @@ std::unique_ptr<ObjectWriter> make_geojson_writer(const std::filesystem::path& p
 // The name of a class, or "class 7" where the model has none for it.
 std::string class_name(int class_id, std::span<const std::string> class_names);
 
-// Gives each image of a run a name of its own, different in more than upper and lower case: cat, cat_2.
+// Gives each image of a run a name of its own, different in more than upper and lower case: cat, cat_2. The extension
+// stays behind the number.
 class UniqueNames {
  public:
-  std::string next(const std::string& name);
+  std::string next(const std::string& name, std::string_view extension = {});
 
  private:
   std::map<std::string, int> taken_;  // in lower case, with the last number that was added to it
