@@ -53,7 +53,7 @@ if wants tests "$build/cuda_tests"; then
   step 120 tests tests/gpu/in_parts.sh "$build/cuda_tests" "$(nproc)"
   stop_without_gpu tests
   require_success
-  grep -v '^$' "$out/tests.log" | head -n 40
+  grep -v '^$\|doctest' "$out/tests.log" | head -n 40
 fi
 if wants device "$build/device_tests"; then
   step 90 device "$build/device_tests"
@@ -137,5 +137,6 @@ if python3 -c 'import importlib.util, sys; sys.exit(importlib.util.find_spec("to
 fi
 echo
 printf '%s\n' "${summary[@]}"
-grep -a 'test cases:\|assertions:' "$out"/{tests,device}.log 2>/dev/null
+grep -ah '^\[all parts\]' "$out/tests.log" 2>/dev/null
+grep -ah 'test cases:\|assertions:' "$out/device.log" 2>/dev/null
 exit "$status"
