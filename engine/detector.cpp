@@ -402,7 +402,6 @@ Detector checked(Detector detector, const Options& options, Load&& load) {
 }  // namespace
 
 Detector Detector::load(const std::filesystem::path& model, const Options& options) {
-  require_valid(options);
   const ModelSource source = open_model(model, options.architecture);  // read ahead while a GPU is being set up
   auto impl = std::make_unique<Impl>(options);
   WeightReader reader(*source.checkpoint, impl->backend->weights());

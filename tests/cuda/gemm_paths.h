@@ -60,6 +60,12 @@ void for_each_shallow_variant(Body&& body) {
   }
 }
 
+// Whether the context forces a tile shape of sm90's persistent kernels.
+inline bool is_persistent(const GemmContext& context) {
+  return context.path == cuda::GemmPath::sm90 && context.tile >= 0 &&
+         cuda::sm90_tiles()[static_cast<std::size_t>(context.tile)].kernel != cuda::TileKernel::single;
+}
+
 // Whether it ran: a forced tile shape of sm90's persistent kernels may refuse the problem.
 template <typename Run>
 bool runs(const GemmContext& context, Run&& run) {
@@ -67,17 +73,20 @@ bool runs(const GemmContext& context, Run&& run) {
     run();
     return true;
   } catch (const Error& error) {
-    const bool may_refuse =
-        context.path == cuda::GemmPath::sm90 && context.tile >= 0 &&
-        cuda::sm90_tiles()[static_cast<std::size_t>(context.tile)].kernel != cuda::TileKernel::single;
-    if (!may_refuse || error.code != Error::Code::unsupported) throw;
+    if (!is_persistent(context) || error.code != Error::Code::unsupported) throw;
     return false;
   }
 }
 
-// Twice the error of the plain f32 loop over `length` products a sum, the rounding of the output, and 1e-6 for erff and
-// expf near their largest value. Tensor cores add 16 products at a time to a sum and cut off, not round, what does not
-// fit: a unit in the last place each time, at most, of all that the sum begins with (y, where it is added to).
+// Whether the sums of a product that adds to y may begin with it: the persistent kernels, and what may choose them.
+inline bool begins_with_y(const GemmContext& context, DType dtype) {
+  const bool is_chosen = context.path == cuda::GemmPath::sm90 && context.tile < 0;
+  return dtype != DType::f32 && (context.path == cuda::GemmPath::automatic || is_chosen || is_persistent(context));
+}
+
+// Twice the error of the plain f32 loop, the rounding of the output, and 1e-6 for erff and expf near their largest
+// value. length: products of a sum that may begin with y, else 0. To such a sum tensor cores add 16 products at a time
+// and cut off, not round, what does not fit: a unit in y's last place each time, at most.
 inline double gemm_tolerance(const std::vector<float>& plain, const std::vector<double>& expected, DType y_dtype,
                              std::int64_t length) {
   double largest = 1.0;

@@ -94,11 +94,11 @@ bool MosaicPlaces::is_at_border(const CocoBox& box) const {
 }
 
 bool MosaicPlaces::shows_two_stains(const CocoBox& box) const {
-  constexpr double kWindow = 512;
+  const double window = grid_.side();
   const double x = box.x + box.width / 2, y = box.y + box.height / 2;
   const Colour& own = colour_at(x, y);
-  for (const double dx : {-kWindow, 0.0, kWindow}) {
-    for (const double dy : {-kWindow, 0.0, kWindow}) {
+  for (const double dx : {-window, 0.0, window}) {
+    for (const double dy : {-window, 0.0, window}) {
       if (!are_alike(own, colour_at(x + dx, y + dy))) return true;
     }
   }
