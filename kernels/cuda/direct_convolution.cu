@@ -58,7 +58,7 @@ __device__ void finish_pixels(const DirectLaunch& launch, const Place& place, fl
     }
     if (gemm.accumulate && left > 0) add_columns(sums[p], y + p * gemm.y_stride, left, launch.are_groups_stored);
   }
-  activate_all(sums, gemm.activation);
+  activate_all<Y>(sums, gemm.activation);
 #pragma unroll
   for (int p = 0; p < kPixels; ++p) {
     const int left = place.column + p < gemm.out_width ? channels : 0;

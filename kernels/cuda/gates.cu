@@ -34,7 +34,9 @@ __global__ void __launch_bounds__(kThreads) swiglu_kernel(const __grid_constant_
   load_group(gates, args.x, element, args.dtype);
   load_group(values, args.x, element + args.cols, args.dtype);
 #pragma unroll
-  for (int i = 0; i < kCount; ++i) values[i] *= activate(gates[i], Activation::silu);
+  for (int i = 0; i < kCount; ++i) {
+    values[i] *= args.dtype == DType::f32 ? activate(gates[i], Activation::silu) : silu_narrow(gates[i]);
+  }
   store_group(args.y, row * args.cols + group * kCount, args.dtype, values);
 }
 

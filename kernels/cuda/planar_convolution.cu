@@ -114,7 +114,7 @@ __device__ void finish_pixels(const PlanarLaunch& launch, float (&sums)[4][4], c
     for (int i = 0; i < kGroup; ++i) values[p][i] = sums[i / 2][2 * p + i % 2] + bias[i];
     if (gemm.accumulate && left > 0) add_columns(values[p], y + 8 * p * gemm.y_stride, left, launch.are_groups_stored);
   }
-  activate_all(values, gemm.activation);
+  activate_all<Y>(values, gemm.activation);
 #pragma unroll
   for (int p = 0; p < 2; ++p) {
     const int left = x + 8 * p < gemm.out_width ? gemm.columns - column : 0;

@@ -114,7 +114,8 @@ bool check(const Case& c, const testing::GemmContext& context) {
         testing::gemm_tolerance(plain, expected, c.y_dtype,
                                 c.accumulate && testing::begins_with_y(context, c.dtype)
                                     ? std::int64_t{s.in_channels / s.groups} * s.kernel_height * s.kernel_width
-                                    : 0));
+                                    : 0,
+                                c.activation));
   CHECK(y_buffer.is_guard_intact());
   return true;
 }

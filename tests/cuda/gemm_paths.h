@@ -12,6 +12,7 @@
 #include "kernels/base/error.h"
 #include "kernels/cuda/gemm/tiles.h"
 #include "kernels/cuda/matmul_context.h"
+#include "tests/cuda/activation_error.h"
 #include "tests/support/buffers.h"
 
 // What the tests of products on the device share.
@@ -88,12 +89,13 @@ inline bool begins_with_y(const GemmContext& context, DType dtype) {
 // value. length: products of a sum that may begin with y, else 0. To such a sum tensor cores add 16 products at a time
 // and cut off, not round, what does not fit: a unit in y's last place each time, at most.
 inline double gemm_tolerance(const std::vector<float>& plain, const std::vector<double>& expected, DType y_dtype,
-                             std::int64_t length) {
+                             std::int64_t length, Activation activation) {
   double largest = 1.0;
   for (const double v : expected) largest = std::max(largest, std::abs(v));
   const double rounding = y_dtype == DType::f32 ? 0x1p-22 : y_dtype == DType::f16 ? 0x1p-11 : 0x1p-8;
   const double cut_off = 0x1p-23 * static_cast<double>((length + 15) / 16);
-  return 2 * max_difference(plain, expected) + largest * (rounding + cut_off + 1e-6);
+  return 2 * max_difference(plain, expected) +
+         largest * (rounding + cut_off + activation_error(y_dtype, activation) + 1e-6);
 }
 
 }  // namespace vistazo::testing

@@ -146,7 +146,7 @@ __device__ void finish_row(const Gemm& gemm, float (&values)[kPairs][2], std::in
     }
     if (gemm.accumulate) add_columns(values[j], y + 8 * j, left, are_pairs_stored && left > 0);
   }
-  activate_all(values, gemm.activation);
+  activate_all<Y>(values, gemm.activation);
 #pragma unroll
   for (int j = 0; j < kPairs; ++j) {
     const int left = gemm.columns - column - 8 * j;

@@ -244,7 +244,7 @@ __device__ void finish_rows(const Sm90Launch& launch, const Place& place, const 
         if (left[i] > 0) add_columns(sums[i], to[i], left[i], kIsWhole);
       }
     }
-    activate_all(sums, gemm.activation);
+    activate_all<Y>(sums, gemm.activation);
 #pragma unroll
     for (int i = 0; i < kBatch; ++i) {
       scale_all(gemm, sums[i]);

@@ -212,7 +212,7 @@ struct OwnColumns {
       float x[2][kGroup];
 #pragma unroll
       for (int r = 0; r < 2; ++r) gather(x[r], sums, q, r);
-      activate_all(x, gemm.activation);
+      activate_all<Y>(x, gemm.activation);
 #pragma unroll
       for (int r = 0; r < 2; ++r) {
         if (is_scaled) scale_all(gemm, x[r]);

@@ -228,7 +228,11 @@ struct ShallowSums {
       } else if (gemm.accumulate) {
         add_y(launch, static_cast<const T*>(gemm.y) + offset, place.column, first_channel, line);
       }
-      activate_all(values[line], gemm.activation);
+      if (is_f32) {
+        activate_all<float>(values[line], gemm.activation);
+      } else {
+        activate_all<T>(values[line], gemm.activation);
+      }
 #pragma unroll
       for (auto& columns : values[line]) scale_all(gemm, columns);
       if (is_f32) {
