@@ -5,6 +5,7 @@
 #include "kernels/activation.h"
 #include "kernels/base/dtype.h"
 #include "kernels/base/stream.h"
+#include "kernels/window_grid.h"
 
 namespace vistazo {
 
@@ -24,6 +25,9 @@ struct LayerNormArgs {
   void* extra = nullptr;         // (rows, cols), dense, of extra_dtype
   const void* addend = nullptr;  // likewise, or null
   DType extra_dtype = DType::f32;
+  // With windows > 0 rows of y are those of a feature map (B, height, width) and x is (B, grid.tokens()) tokens, those
+  // of patches alone read: y in another place than x, no extra result.
+  WindowGrid grid{};
 };
 
 namespace cpu {

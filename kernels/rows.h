@@ -4,23 +4,12 @@
 
 #include "kernels/base/dtype.h"
 #include "kernels/base/stream.h"
+#include "kernels/window_grid.h"
 
 // Copies of rows by index arithmetic: patches, windows, gathers.
 namespace vistazo {
 
 class ThreadPool;
-
-// An image grid of patches cut into windows x windows equal windows. Tokens are window-major: window (i, j) comes
-// i * windows + j-th, inside it first `prefix` tokens that are no patch (the class token), then its patches row-major.
-struct WindowGrid {
-  int height, width;  // in patches; multiples of windows
-  int windows;        // a side; 1 is no windowing
-  int prefix;
-
-  int window_count() const { return windows * windows; }
-  int window_tokens() const { return prefix + (height / windows) * (width / windows); }
-  int tokens() const { return window_count() * window_tokens(); }
-};
 
 // Rows of a patch-embedding matmul: y[b][token] = the pixels of that token's patch in the order (channel, y, x); zeros
 // for prefix tokens.

@@ -109,8 +109,7 @@ HWY_EXPORT(patch_row_bf16);
 namespace {
 
 void check_grid(const char* name, const WindowGrid& grid) {
-  if (grid.windows < 1 || grid.height < 1 || grid.width < 1 || grid.prefix < 0 || grid.height % grid.windows != 0 ||
-      grid.width % grid.windows != 0) {
+  if (!grid.is_valid()) {
     fail(Error::Code::argument, "{}: a grid of {} x {} patches with prefix {} cannot be cut into {} x {} windows", name,
          grid.height, grid.width, grid.prefix, grid.windows, grid.windows);
   }
@@ -149,16 +148,11 @@ void windows_to_grid(const WindowsToGridArgs& args, const ThreadPool& pool) {
          args.y_row_stride);
   }
   const WindowGrid& grid = args.grid;
-  const int window_height = grid.height / grid.windows, window_width = grid.width / grid.windows;
   const std::size_t x_row_bytes = args.cols * element, y_row_bytes = args.y_row_stride * element;
   pool.for_each(std::int64_t{args.batch} * grid.height, [&](std::int64_t item, int) {
-    const std::int64_t batch = item / grid.height, grid_y = item % grid.height;
-    auto* to = static_cast<std::byte*>(args.y) + item * grid.width * y_row_bytes;
-    for (int grid_x = 0; grid_x < grid.width; ++grid_x, to += y_row_bytes) {
-      const std::int64_t window = grid_y / window_height * grid.windows + grid_x / window_width;
-      const std::int64_t token =
-          window * grid.window_tokens() + grid.prefix + grid_y % window_height * window_width + grid_x % window_width;
-      std::memcpy(to, static_cast<const std::byte*>(args.x) + (batch * grid.tokens() + token) * x_row_bytes,
+    for (std::int64_t patch = item * grid.width; patch < (item + 1) * grid.width; ++patch) {
+      std::memcpy(static_cast<std::byte*>(args.y) + static_cast<std::size_t>(patch) * y_row_bytes,
+                  static_cast<const std::byte*>(args.x) + static_cast<std::size_t>(grid.token_row(patch)) * x_row_bytes,
                   x_row_bytes);
     }
   });

@@ -7,6 +7,7 @@
 #include "kernels/base/error.h"
 #include "kernels/cuda/copy_rows.cuh"
 #include "kernels/cuda/group.cuh"
+#include "kernels/cuda/window_map.cuh"
 #include "kernels/rows.h"
 
 namespace vistazo::cuda {
@@ -67,20 +68,6 @@ void change_to_channels_last(const PatchesArgs& args, CudaStream stream) {
   start(pixels_kernel<__nv_bfloat16>);
 }
 
-struct WindowsToGridMap {
-  int height, width, windows, prefix;
-
-  __device__ std::int64_t operator()(std::int64_t row) const {
-    const int window_height = height / windows, window_width = width / windows;
-    const auto [image_row, x] = divide(row, width);
-    const auto [batch, y] = divide(image_row, height);
-    const int window = y / window_height * windows + x / window_width;
-    const std::int64_t window_tokens = prefix + window_height * window_width;
-    return (batch * windows * windows + window) * window_tokens + prefix + y % window_height * window_width +
-           x % window_width;
-  }
-};
-
 struct GatherMap {
   const std::int32_t* index;
   int rows, x_rows;
@@ -94,8 +81,7 @@ struct GatherMap {
 };
 
 void check_grid(const char* name, const WindowGrid& grid) {
-  if (grid.windows < 1 || grid.height < 1 || grid.width < 1 || grid.prefix < 0 || grid.height % grid.windows != 0 ||
-      grid.width % grid.windows != 0) {
+  if (!grid.is_valid()) {
     fail(Error::Code::argument, "{}: a grid of {} x {} patches with prefix {} cannot be cut into {} x {} windows", name,
          grid.height, grid.width, grid.prefix, grid.windows, grid.windows);
   }
@@ -145,8 +131,7 @@ void windows_to_grid(const WindowsToGridArgs& args, CudaStream stream) {
          args.y_row_stride);
   }
   const WindowGrid& grid = args.grid;
-  copy_rows("windows_to_grid", WindowsToGridMap{grid.height, grid.width, grid.windows, grid.prefix}, args.x,
-            args.cols * element, args.y, args.y_row_stride * element,
+  copy_rows("windows_to_grid", WindowsToGridMap{grid}, args.x, args.cols * element, args.y, args.y_row_stride * element,
             std::int64_t{args.batch} * grid.height * grid.width, args.cols * element, stream);
 }
 

@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "kernels/base/error.h"
+#include "tests/cuda/activation_error.h"
 #include "tests/cuda/device_buffer.h"
 #include "tests/reference/layer_norm.h"
 #include "tests/support/buffers.h"
@@ -74,15 +75,25 @@ void check(const Case& c) {
   CAPTURE(std::string(name_of(c.y_dtype)));
   CAPTURE(static_cast<int>(c.activation));
   CHECK(max_difference(testing::gather_rows(y_buffer.floats(), c.cols, c.y_gap), expected) <=
-        2 * max_difference(plain, expected) + largest * rounding + 1e-6);
+        2 * max_difference(plain, expected) +
+            largest * (rounding + testing::activation_error(c.y_dtype, c.activation)) + 1e-6);
   CHECK(y_buffer.is_guard_intact());
 }
 
 TEST_CASE("layer_norm: sizes that are multiples of nothing") {
   for (const std::int64_t rows : {1, 3, 65}) {
-    for (const int cols : {1, 3, 17, 63, 65, 192, 197, 384, 385, 577, 1024, 1025, 3000}) check({rows, cols});
+    for (const int cols : {1, 3, 17, 63, 65, 192, 197, 384, 385, 577, 1024, 1025, 3000}) {
+      check({rows, cols});
+      check({rows, cols, DType::bf16, DType::bf16});
+    }
+    for (const int cols : {128, 192, 256, 384, 512, 768, 1024}) check({rows, cols, DType::f16, DType::f16});
   }
-  check({1025, 256, DType::bf16, DType::bf16});
+}
+
+TEST_CASE("layer_norm: more rows than warps, which take several") {
+  check({9001, 192});
+  check({17003, 128, DType::bf16, DType::bf16});
+  check({9001, 384, DType::f16, DType::f16});
 }
 
 TEST_CASE("layer_norm: dtypes, activations and strides") {
@@ -122,6 +133,35 @@ TEST_CASE("layer_norm: an extra result is the first, perhaps with an addend, rou
         CHECK(extra.is_guard_intact());
       }
     }
+  }
+}
+
+TEST_CASE("layer_norm: patches of windows, with a token in front of each, into a map between other columns") {
+  const WindowGrid grid{6, 8, 2, 1};
+  for (const int cols : {384, 197, 1300}) {
+    const auto width = static_cast<std::size_t>(cols), patches = std::size_t{3} * 6 * 8;
+    const DeviceBuffer x(testing::rounded(random_floats(3 * grid.tokens() * width, 21), DType::bf16), DType::bf16),
+        scale(random_floats(width, 22), DType::f32), bias(random_floats(width, 23), DType::f32),
+        normal(3 * grid.tokens() * width, DType::bf16),
+        map(testing::spread_rows(std::vector<float>(patches * width, NAN), cols, 8), DType::bf16);
+    LayerNormArgs args = dense_args(3 * grid.tokens(), cols, x, normal, scale, bias, DType::bf16);
+    cuda::layer_norm(args, nullptr);
+    args.y = map.data();
+    args.rows = static_cast<std::int64_t>(patches);
+    args.y_row_stride += 8;
+    args.grid = grid;
+    cuda::layer_norm(args, nullptr);
+    const std::vector<float> tokens = normal.floats();
+    std::vector<float> expected;
+    for (std::int64_t patch = 0; patch < args.rows; ++patch) {
+      const auto row = tokens.begin() + grid.token_row(patch) * cols;
+      expected.insert(expected.end(), row, row + cols);
+    }
+    CAPTURE(cols);
+    CHECK(testing::gather_rows(map.floats(), cols, 8) == expected);
+    CHECK(map.is_guard_intact());
+    args.rows -= 1;
+    CHECK_THROWS_AS(cuda::layer_norm(args, nullptr), Error);
   }
 }
 

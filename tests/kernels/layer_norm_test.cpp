@@ -80,6 +80,46 @@ TEST_CASE("layer_norm: sizes that are multiples of nothing") {
   });
 }
 
+TEST_CASE("layer_norm: patches of windows, with a token in front of each, into a map between other columns") {
+  const WindowGrid grid{6, 8, 2, 1};
+  const ThreadPool pool(2);
+  constexpr int kCols = 37, kGap = 3;
+  const auto rows = static_cast<std::size_t>(3 * grid.tokens()), patches = std::size_t{3} * 6 * 8;
+  for (const DType dtype : {DType::f32, DType::bf16}) {
+    const auto scale = random_floats(kCols, 22), bias = random_floats(kCols, 23);
+    GuardedBuffer x(random_floats(rows * kCols, 21), dtype), normal(rows * kCols, dtype);
+    GuardedBuffer map(spread_rows(std::vector<float>(patches * kCols, NAN), kCols, kGap), dtype);
+    LayerNormArgs args{.x = x.data(),
+                       .y = normal.data(),
+                       .scale = scale.data(),
+                       .bias = bias.data(),
+                       .rows = static_cast<std::int64_t>(rows),
+                       .cols = kCols,
+                       .x_row_stride = kCols,
+                       .y_row_stride = kCols,
+                       .eps = 1e-6f,
+                       .activation = Activation::none,
+                       .x_dtype = dtype,
+                       .y_dtype = dtype};
+    cpu::layer_norm(args, pool);
+    args.y = map.data();
+    args.rows = static_cast<std::int64_t>(patches);
+    args.y_row_stride += kGap;
+    args.grid = grid;
+    cpu::layer_norm(args, pool);
+    const std::vector<float> tokens = normal.floats();
+    std::vector<float> expected;
+    for (std::int64_t patch = 0; patch < args.rows; ++patch) {
+      const auto row = tokens.begin() + grid.token_row(patch) * kCols;
+      expected.insert(expected.end(), row, row + kCols);
+    }
+    CHECK(gather_rows(map.floats(), kCols, kGap) == expected);
+    CHECK(map.is_guard_intact());
+    args.rows -= 1;
+    CHECK_THROWS_AS(cpu::layer_norm(args, pool), Error);
+  }
+}
+
 TEST_CASE("layer_norm: dtypes, activations and strides") {
   testing::for_each_simd_target([] {
     for (const DType x_dtype : {DType::f32, DType::bf16}) {
