@@ -88,9 +88,9 @@ void Ops::linear_into(const Tensor& x, const Linear& w, const Tensor& y) {
 
 void Ops::linear_add(const Tensor& x, const Linear& w, const Tensor& y) {
   require(x.cols() == w.in && x.dtype == dtype(), "linear", "an input of the weight's width and the model's dtype", x);
-  require(y.cols() == w.out && y.rows() == x.rows() && y.dtype == DType::f32, "linear_add",
-          "an f32 residual of the result's shape", y);
-  run({x.data, y.data, x.rows(), x.row_stride, y.row_stride, DType::f32, Activation::none, true}, w);
+  require(y.cols() == w.out && y.rows() == x.rows() && (y.dtype == dtype() || y.dtype == DType::f32), "linear_add",
+          "a residual of the result's shape, in f32 or the model's dtype", y);
+  run({x.data, y.data, x.rows(), x.row_stride, y.row_stride, y.dtype, Activation::none, true}, w);
 }
 
 Tensor Ops::convolution(const Tensor& x, const Convolution& w, const ConvolutionEpilogue& epilogue) {
@@ -205,6 +205,26 @@ void Ops::layer_norm_into(const Tensor& x, const Norm& w, const Tensor& y, Activ
   require(y.cols() == w.size && y.rows() == x.rows() && is_float(y.dtype), "layer_norm", "a result like the input", y);
   run(LayerNormArgs{x.data, y.data, w.scale, w.bias, x.rows(), w.size, x.row_stride, y.row_stride, w.eps, activation,
                     x.dtype, y.dtype});
+}
+
+void Ops::layer_norm_to_grid(const Tensor& x, const Norm& w, const WindowGrid& grid, const Tensor& y) {
+  require(x.shape.rank() == 3 && x.shape[1] == grid.tokens() && x.cols() == w.size && is_float(x.dtype), "layer_norm",
+          "tokens (B, N, C) of the grid and of the norm's width", x);
+  require(y.shape == Shape({x.shape[0], grid.height, grid.width, x.cols()}) && is_float(y.dtype), "layer_norm",
+          "a feature map (B, height, width, C)", y);
+  run(LayerNormArgs{.x = x.data,
+                    .y = y.data,
+                    .scale = w.scale,
+                    .bias = w.bias,
+                    .rows = y.rows(),
+                    .cols = w.size,
+                    .x_row_stride = x.row_stride,
+                    .y_row_stride = y.row_stride,
+                    .eps = w.eps,
+                    .activation = Activation::none,
+                    .x_dtype = x.dtype,
+                    .y_dtype = y.dtype,
+                    .grid = grid});
 }
 
 Tensor Ops::layer_norm_for(const Tensor& y, const Norm& w, const Tensor* addend) {
@@ -416,10 +436,11 @@ void Ops::copy_into(const Tensor& x, const Tensor& y) {
   run(AddArgs{x.data, nullptr, y.data, x.rows(), 1, x.cols(), x.row_stride, y.row_stride, x.dtype, x.dtype, y.dtype});
 }
 
-Tensor Ops::repeat(const Tensor& table, int batch) {
+Tensor Ops::repeat(const Tensor& table, int batch, DType dtype) {
   require(table.shape.rank() == 2 && table.dtype == DType::f32 && table.is_dense(), "repeat", "(rows, cols) in f32",
           table);
-  Tensor y = empty({batch, table.shape[0], table.shape[1]}, DType::f32);
+  require(is_float(dtype), "repeat", "a floating-point result", table);
+  Tensor y = empty({batch, table.shape[0], table.shape[1]}, dtype);
   run(AddArgs{.a = table.data,
               .b = nullptr,
               .y = y.data,
@@ -430,7 +451,7 @@ Tensor Ops::repeat(const Tensor& table, int batch) {
               .y_row_stride = y.row_stride,
               .a_dtype = DType::f32,
               .b_dtype = DType::f32,
-              .y_dtype = DType::f32,
+              .y_dtype = dtype,
               .a_rows = table.rows()});
   return y;
 }

@@ -71,8 +71,10 @@ class Ops {
   Ops(const Ops&) = delete;
   Ops& operator=(const Ops&) = delete;
 
-  // Of what goes into and comes out of matrix products: f32, f16 or bf16. Residual streams are f32 always.
+  // Of what goes into and comes out of matrix products: f32, f16 or bf16.
   DType dtype() const { return dtype_; }
+  // Of a trunk's residual stream: f32, or dtype() where its bytes are what takes the time. Other streams are f32.
+  DType residual_dtype() const { return residual_dtype_; }
 
   class Scope {
    public:
@@ -119,7 +121,7 @@ class Ops {
   Tensor linear(const Tensor& x, const Linear& w, Activation activation = Activation::none);
   Tensor linear_f32(const Tensor& x, const Linear& w);
   void linear_into(const Tensor& x, const Linear& w, const Tensor& y);
-  // y (..., out) f32 += x W^T + b.
+  // y (..., out) += x W^T + b; y in dtype() or f32.
   void linear_add(const Tensor& x, const Linear& w, const Tensor& y);
   // x (B, H, W, in) -> (B, H', W', out), dtype(), or into y of dtype() or f32. Both may be slices of channels.
   Tensor convolution(const Tensor& x, const Convolution& w, const ConvolutionEpilogue& epilogue = {});
@@ -140,6 +142,8 @@ class Ops {
   // Over the last dimension -> dtype(), or into y of any dtype and row stride.
   Tensor layer_norm(const Tensor& x, const Norm& w, Activation activation = Activation::none);
   void layer_norm_into(const Tensor& x, const Norm& w, const Tensor& y, Activation activation = Activation::none);
+  // The patches' rows of x (B, grid.tokens(), C) -> y (B, grid.height, grid.width, C), a slice of columns perhaps.
+  void layer_norm_to_grid(const Tensor& x, const Norm& w, const WindowGrid& grid, const Tensor& y);
   // y = the norm of y, in place, f32; -> y, or y + addend (dtype(), of y's shape), in dtype(), for products.
   Tensor layer_norm_for(const Tensor& y, const Norm& w, const Tensor* addend = nullptr);
   // The same without a mean and a bias.
@@ -178,8 +182,8 @@ class Ops {
   // x itself where it has that dtype and is dense, else a copy.
   Tensor cast(const Tensor& x, DType dtype);
   void copy_into(const Tensor& x, const Tensor& y);
-  // table (rows, cols) f32 -> (batch, rows, cols) f32.
-  Tensor repeat(const Tensor& table, int batch);
+  // table (rows, cols) f32 -> (batch, rows, cols).
+  Tensor repeat(const Tensor& table, int batch, DType dtype = DType::f32);
 
   // pixels (B, C, H, W) f32 -> (B, grid.tokens(), C * patch * patch), dtype(). See kernels/rows.h.
   Tensor patches(const Tensor& pixels, int patch, const WindowGrid& grid);
@@ -210,7 +214,7 @@ class Ops {
   Tensor edge_peaks(const Tensor& logits, int bins, int k);
 
  protected:
-  Ops(DType dtype, Arena arena) : arena_(arena), dtype_(dtype) {}
+  Ops(DType dtype, DType residual_dtype, Arena arena) : arena_(arena), dtype_(dtype), residual_dtype_(residual_dtype) {}
 
   // Runs the operation that `work` is, timed where a profile is being taken. For run() of backends that can be
   // profiled.
@@ -271,7 +275,7 @@ class Ops {
   virtual void run(const EdgeBoxesArgs& args) = 0;
   virtual void run(const EdgePeaksArgs& args) = 0;
 
-  DType dtype_;
+  DType dtype_, residual_dtype_;
   std::vector<OpTime>* profile_ = nullptr;
 };
 

@@ -13,7 +13,8 @@ double as_double(std::int64_t value) {
 
 }  // namespace
 
-CostOps::CostOps(const Ops& target) : Ops(target.dtype(), Arena::counting()), target_(target) {}
+CostOps::CostOps(const Ops& target)
+    : Ops(target.dtype(), target.residual_dtype(), Arena::counting()), target_(target) {}
 
 Cost CostOps::cost() const {
   Cost cost = cost_;

@@ -73,7 +73,7 @@ class CpuWeights final : public WeightStore {
 class CpuOps final : public Ops {
  public:
   CpuOps(DType dtype, AlignedBuffer scratch, ThreadPool pool)
-      : Ops(dtype, Arena(scratch.data(), scratch.size())), scratch_(std::move(scratch)), pool_(pool) {}
+      : Ops(dtype, DType::f32, Arena(scratch.data(), scratch.size())), scratch_(std::move(scratch)), pool_(pool) {}
 
   double milliseconds_of(const std::function<void()>& work) override {
     const auto start = std::chrono::steady_clock::now();

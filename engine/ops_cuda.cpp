@@ -64,7 +64,7 @@ class CudaOps final : public Ops {
 
   CudaOps(DType dtype, std::size_t scratch_bytes, DeviceBuffer memory, const ThreadPool& pool,
           std::shared_ptr<MemoryCount> count)
-      : Ops(dtype, Arena(memory.data(), scratch_bytes)),
+      : Ops(dtype, dtype, Arena(memory.data(), scratch_bytes)),
         memory_(std::move(memory)),
         count_(std::move(count)),
         stream_(make_stream()),

@@ -15,7 +15,7 @@ struct LinearArgs {
   std::int64_t x_row_stride, y_row_stride;
   DType y_dtype;  // f32, or the packed dtype
   Activation activation;
-  bool accumulate;  // y += instead of y =; y_dtype f32, no activation
+  bool accumulate;  // y += instead of y =; no activation
 };
 
 }  // namespace vistazo

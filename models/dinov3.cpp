@@ -188,7 +188,7 @@ void run_trunk(Ops& ops, const Dinov3& net, const Tensor& pixels, std::span<cons
                                   [&](std::span<float> values) { fill_rope_table(c, patches, values); }),
                      grid.prefix};
   const auto released = ops.scope();
-  const Tensor tokens = ops.repeat(table, static_cast<int>(pixels.shape[0]));
+  const Tensor tokens = ops.repeat(table, static_cast<int>(pixels.shape[0]), ops.residual_dtype());
   ops.linear_add(ops.patches(pixels, c.patch, grid), net.patch_embedding, tokens);
   std::size_t map = 0;
   for (int i = 0; i < c.vit.layers && map < fused.size(); ++i) {
@@ -197,9 +197,12 @@ void run_trunk(Ops& ops, const Dinov3& net, const Tensor& pixels, std::span<cons
     const auto inner = ops.scope();
     const bool is_last = i + 1 == c.vit.layers;
     const bool is_normalized = is_last ? c.normalizes_last : c.normalizes_all;
-    const Tensor result = is_normalized ? ops.layer_norm(tokens, net.norm) : ops.cast(tokens, ops.dtype());
     const Tensor map_of_tokens = ops.empty({pixels.shape[0], grid.height, grid.width, c.vit.dim}, ops.dtype());
-    ops.windows_to_grid(result, grid, map_of_tokens);
+    if (is_normalized) {
+      ops.layer_norm_to_grid(tokens, net.norm, grid, map_of_tokens);
+    } else {
+      ops.windows_to_grid(ops.cast(tokens, ops.dtype()), grid, map_of_tokens);
+    }
     ops.resize_into(map_of_tokens, MapInterpolation::bilinear, fused[map].columns(0, c.vit.dim));
     ++map;
   }

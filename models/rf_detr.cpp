@@ -266,11 +266,11 @@ void RfDetr::fill_token_table(const WindowGrid& grid, std::span<float> table) co
   }
 }
 
-// -> (B, tokens, C) f32, with positions.
+// -> (B, tokens, C), residual_dtype(), with positions.
 Tensor RfDetr::embed_patches(Ops& ops, const Tensor& pixels, const WindowGrid& grid) const {
   const Tensor table = ops.constant("tokens", {grid.height, grid.width}, {grid.tokens(), c_.vit.dim},
                                     [&](std::span<float> values) { fill_token_table(grid, values); });
-  const Tensor tokens = ops.repeat(table, static_cast<int>(pixels.shape[0]));
+  const Tensor tokens = ops.repeat(table, static_cast<int>(pixels.shape[0]), ops.residual_dtype());
   const auto released = ops.scope();
   ops.linear_add(ops.patches(pixels, c_.patch, grid), patch_embedding_, tokens);
   return tokens;
@@ -289,9 +289,7 @@ Tensor RfDetr::run_trunk(Ops& ops, const Tensor& pixels, const WindowGrid& grid)
     const auto layer = static_cast<std::size_t>(i);
     run_vit_block(ops, blocks_[layer], c_.vit, c_.is_windowed[layer] ? windows : tokens);
     if (c_.stages[static_cast<std::size_t>(map)] != i + 1) continue;
-    const auto inner = ops.scope();
-    ops.windows_to_grid(ops.layer_norm(tokens, trunk_norm_), grid,
-                        features.columns(map * c_.vit.dim, (map + 1) * c_.vit.dim));
+    ops.layer_norm_to_grid(tokens, trunk_norm_, grid, features.columns(map * c_.vit.dim, (map + 1) * c_.vit.dim));
     ++map;
   }
   return features;

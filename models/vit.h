@@ -33,7 +33,7 @@ struct VitBlock {
 // Hugging Face's names of DINOv2: norm1, attention.attention.query, attention.output.dense, layer_scale1, mlp.fc1, ...
 VitBlock read_vit_block(const WeightCursor& w, const VitConfig& c);
 
-// x (B, N, C) f32, updated in place: every token attends to the N tokens of its own batch entry.
+// x (B, N, C) in residual_dtype(), updated in place: every token attends to the N tokens of its own batch entry.
 void run_vit_block(Ops& ops, const VitBlock& block, const VitConfig& c, const Tensor& x, const VitRope* rope = nullptr);
 
 }  // namespace vistazo

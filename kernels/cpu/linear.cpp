@@ -196,8 +196,8 @@ void PackedLinear::run(const LinearArgs& args, const ThreadPool& pool) const {
     fail(Error::Code::unsupported, "linear: y is {}; f32 or the weight's {} is needed", name_of(args.y_dtype),
          name_of(impl.dtype));
   }
-  if (args.accumulate && (args.y_dtype != DType::f32 || args.activation != Activation::none)) {
-    fail(Error::Code::argument, "linear: accumulation needs y in f32 and no activation");
+  if (args.accumulate && args.activation != Activation::none) {
+    fail(Error::Code::argument, "linear: accumulation takes no activation");
   }
   if (args.rows < 0) fail(Error::Code::argument, "linear: {} rows", args.rows);
   if (args.rows == 0) return;

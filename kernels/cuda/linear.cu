@@ -61,8 +61,8 @@ void PackedLinear::run(const LinearArgs& args, const MatmulContext& context) con
     fail(Error::Code::unsupported, "linear: y is {}; f32 or the weight's {} is needed", name_of(args.y_dtype),
          name_of(impl.dtype));
   }
-  if (args.accumulate && (args.y_dtype != DType::f32 || args.activation != Activation::none)) {
-    fail(Error::Code::argument, "linear: accumulation needs y in f32 and no activation");
+  if (args.accumulate && args.activation != Activation::none) {
+    fail(Error::Code::argument, "linear: accumulation takes no activation");
   }
   if (args.rows < 0 || args.rows > std::numeric_limits<int>::max() / 2) {
     fail(Error::Code::argument, "linear: {} rows", args.rows);

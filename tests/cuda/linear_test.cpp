@@ -38,7 +38,8 @@ bool check(const Case& c, const testing::GemmContext& context) {
   const auto x = testing::rounded(random_floats(rows * in, seed++), c.dtype);
   const auto weight = random_floats(out * in, seed++, 0.0f, 1.0f / std::sqrt(static_cast<float>(in)));
   const auto bias = c.has_bias ? random_floats(out, seed++) : std::vector<float>();
-  const auto start = c.accumulate ? random_floats(rows * out, seed++) : std::vector<float>();
+  const auto start =
+      c.accumulate ? testing::rounded(random_floats(rows * out, seed++), c.y_dtype) : std::vector<float>();
   const auto weight_rounded = testing::rounded(weight, c.dtype);
   const auto expected = reference::linear<double>(x, weight_rounded, bias, start, c.in, c.out, c.activation);
   const auto plain = reference::linear<float>(x, weight_rounded, bias, start, c.in, c.out, c.activation);
@@ -67,7 +68,7 @@ bool check(const Case& c, const testing::GemmContext& context) {
   CAPTURE(context.tile);
   CHECK(testing::max_difference(testing::gather_rows(y_buffer.floats(), c.out, c.y_gap), expected) <=
         testing::gemm_tolerance(plain, expected, c.y_dtype,
-                                c.accumulate && testing::begins_with_y(context, c.dtype) ? c.in : 0));
+                                c.accumulate && testing::begins_with_y(context, c.dtype) ? c.in : 0, c.activation));
   CHECK(y_buffer.is_guard_intact());
   return true;
 }
@@ -92,8 +93,10 @@ TEST_CASE("linear: what follows the sums") {
         check({65, 72, 89, dtype, y_dtype, activation, false, false}, context);
       }
     }
-    check({131, 384, 192, dtype, DType::f32, Activation::none, true}, context);
-    check({131, 384, 91, dtype, DType::f32, Activation::none, true, false}, context);
+    for (const DType y_dtype : {DType::f32, dtype}) {
+      check({131, 384, 192, dtype, y_dtype, Activation::none, true}, context);
+      check({131, 384, 91, dtype, y_dtype, Activation::none, true, false}, context);
+    }
     check({70, 1536, 64, dtype, DType::f32, Activation::none, true}, context);
   });
 }
@@ -106,6 +109,7 @@ TEST_CASE("linear: every tile shape of sm90") {
     // What the persistent kernel takes, whether it keeps the weight or not: whole groups of columns, few steps.
     CHECK(check({131, 200, 352, dtype, dtype, Activation::gelu}, context));
     CHECK(check({450, 264, 96, dtype, DType::f32, Activation::none, true}, context));
+    CHECK(check({450, 264, 96, dtype, dtype, Activation::none, true}, context));
     CHECK(check({450, 72, 160, dtype, dtype, Activation::silu, false, false, 8, 16}, context));
     CHECK(check({1, 64, 16, dtype, DType::f32}, context));
     CHECK(check({67, 264, 272, dtype, DType::f32, Activation::none, true, true, 16, 4}, context));

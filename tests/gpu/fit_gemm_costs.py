@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
 """fit_gemm_costs.py FILE... [--write]: fits the costs of sm90's tile shapes to the lines
-`fit TILE STEPS WAVES none|sum|gelu US WHAT` of `gemm_bench tiles` and `bench_convolution.py --tiles`, and prints the
+`fit TILE STEPS WAVES none|sum|narrow_sum|gelu US WHAT` of `gemm_bench tiles` and `bench_convolution.py --tiles`, and prints the
 table of kernels/cuda/gemm/choose_tile.cpp with them (--write: puts it there), and what choosing by them loses against
 the fastest shape of each product. A shape that is timed is chosen from then on; others keep what they have. Needs numpy.
 
@@ -17,6 +17,7 @@ import numpy
 
 SOURCE = pathlib.Path(__file__).resolve().parents[2] / "kernels/cuda/gemm/choose_tile.cpp"
 ROW = re.compile(r"^(    \{TileKernel::\w+(?:, \d+){5}, )\{([^}]*)\}(\},)$")
+COSTS = 7  # of TileCost
 LEAST_TIMES = 8
 STEPS = 20000
 CLOSE = 0.03  # shapes whose predictions differ by less may change places
@@ -24,9 +25,9 @@ ERROR_WEIGHT = 0.3  # of the mean error of the times up to twice the best, besid
 
 
 def terms(steps, waves, behind):
-    """What start, chain, wave, step, sum and gelu of TileCost are multiplied by."""
+    """What start, chain, wave, step, sum, narrow_sum and gelu of TileCost are multiplied by."""
     more = max(0.0, waves - 1)
-    return [1.0, steps, more, more * steps, waves * (behind == "sum"), waves * (behind == "gelu")]
+    return [1.0, steps, more, more * steps, *(waves * (behind == name) for name in ("sum", "narrow_sum", "gelu"))]
 
 
 def least_squares(matrix, values):
@@ -55,7 +56,7 @@ class Times:
         if max((max(times) for times in found.values()), default=-1) >= tiles:
             raise SystemExit(f"times of more than the {tiles} tile shapes in {SOURCE}: build the bench from this source")
         self.us = numpy.full((len(found), tiles), numpy.inf)
-        self.terms = numpy.zeros((len(found), tiles, 6))
+        self.terms = numpy.zeros((len(found), tiles, COSTS))
         for i, times in enumerate(found.values()):
             for tile, (us, factors) in times.items():
                 self.us[i, tile], self.terms[i, tile] = us, factors
@@ -107,7 +108,7 @@ def main():
     arguments = parser.parse_args()
     text = SOURCE.read_text().splitlines()
     rows = [(i, match) for i, line in enumerate(text) if (match := ROW.match(line))]
-    costs = numpy.zeros((len(rows), 6))
+    costs = numpy.zeros((len(rows), COSTS))
     for tile, (_, match) in enumerate(rows):
         before = [float(x.rstrip("f")) for x in match[2].split(",") if x.strip()]
         costs[tile, : len(before)] = before

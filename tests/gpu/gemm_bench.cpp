@@ -2,7 +2,7 @@
 // launches that rotate among several sets of random inputs, replayed in turns; medians, in microseconds of one call.
 // Rows of a Markdown table. With the argument `tiles`, every tile shape of sm90 too, and for each of its times a line
 // of what fit_gemm_costs.py fits the costs of the tile shapes to:
-//   fit TILE STEPS WAVES none|sum|gelu MICROSECONDS WHAT
+//   fit TILE STEPS WAVES none|sum|narrow_sum|gelu MICROSECONDS WHAT
 #include <cublasLt.h>
 #include <cuda_runtime_api.h>
 #include <fmt/format.h>
@@ -32,6 +32,7 @@ struct Shape {
   int rows, in, out;
   Activation activation = Activation::none;
   bool accumulate = false;
+  DType y_dtype = DType::bf16;
 };
 
 void check_cublas(cublasStatus_t status, const char* call) {
@@ -53,7 +54,7 @@ std::vector<float> random_values(std::size_t count, float deviation) {
   return values;
 }
 
-// The peer: bf16 in and out (f32 out where it accumulates), bias in its epilogue.
+// The peer: bf16 in, bias in its epilogue.
 class CublasLinear {
  public:
   CublasLinear(const Shape& s, const DeviceMemory& weight, const DeviceMemory& bias)
@@ -63,7 +64,7 @@ class CublasLinear {
     set(CUBLASLT_MATMUL_DESC_TRANSA, CUBLAS_OP_T);
     set(CUBLASLT_MATMUL_DESC_EPILOGUE, CUBLASLT_EPILOGUE_BIAS);
     set(CUBLASLT_MATMUL_DESC_BIAS_POINTER, bias.data());
-    const cudaDataType_t y_type = s.accumulate ? CUDA_R_32F : CUDA_R_16BF;
+    const cudaDataType_t y_type = s.y_dtype == DType::f32 ? CUDA_R_32F : CUDA_R_16BF;
     const auto layout = [](cudaDataType_t type, int rows, int columns) {
       cublasLtMatrixLayout_t result;
       check_cublas(cublasLtMatrixLayoutCreate(&result, type, std::uint64_t(rows), std::uint64_t(columns), rows),
@@ -165,8 +166,8 @@ class Replay {
 };
 
 std::string name_of(const Shape& s) {
-  return fmt::format("{} x {} -> {}{}", s.rows, s.in, s.out,
-                     s.accumulate                       ? " +="
+  return fmt::format("{} x {} -> {}{}{}", s.rows, s.in, s.out, s.accumulate ? " +=" : "",
+                     s.y_dtype == DType::f32            ? " f32"
                      : s.activation == Activation::gelu ? " gelu"
                                                         : "");
 }
@@ -180,14 +181,12 @@ void bench(const Shape& s, bool has_tiles) {
   const int launches = rows * in * out > 100'000'000'000 ? 4 : 40;
   const auto weight = random_values(in * out, 0.05f), bias = random_values(out, 1.0f);
   const cuda::PackedLinear linear(weight.data(), bias.data(), s.in, s.out, DType::bf16);
-  const DeviceMemory peer_weight = cuda::upload(weight, DType::bf16),
-                     peer_bias = cuda::upload(bias, s.accumulate ? DType::f32 : DType::bf16);
+  const DeviceMemory peer_weight = cuda::upload(weight, DType::bf16), peer_bias = cuda::upload(bias, s.y_dtype);
   const CublasLinear peer(s, peer_weight, peer_bias);
-  const DType y_dtype = s.accumulate ? DType::f32 : DType::bf16;
   std::vector<DeviceMemory> x, y;
   for (int i = 0; i < sets; ++i) {
     x.push_back(cuda::upload(random_values(rows * in, 1.0f), DType::bf16));
-    y.emplace_back(rows * out * size_of(y_dtype));
+    y.emplace_back(rows * out * size_of(s.y_dtype));
     check_cuda(cudaMemset(y.back().data(), 0, y.back().bytes()), "cudaMemset");
   }
   cudaStream_t stream;
@@ -201,7 +200,7 @@ void bench(const Shape& s, bool has_tiles) {
     const MatmulContext context{.stream = stream, .path = path, .tile = tile};
     replays.push_back(std::make_unique<Replay>(stream, launches, [&, context](int i) {
       const auto set = static_cast<std::size_t>(i % sets);
-      linear.run({x[set].data(), y[set].data(), s.rows, s.in, s.out, y_dtype, s.activation, s.accumulate}, context);
+      linear.run({x[set].data(), y[set].data(), s.rows, s.in, s.out, s.y_dtype, s.activation, s.accumulate}, context);
     }));
   };
   add(cuda::GemmPath::automatic, -1);
@@ -218,7 +217,9 @@ void bench(const Shape& s, bool has_tiles) {
     for (auto& replay : replays) replay->run();
   }
   const float peer_time = replays[0]->median(), time = replays[1]->median();
-  const char* const behind_sums = s.accumulate ? "sum" : s.activation == Activation::gelu ? "gelu" : "none";
+  const char* const behind_sums = s.accumulate                       ? s.y_dtype == DType::f32 ? "sum" : "narrow_sum"
+                                  : s.activation == Activation::gelu ? "gelu"
+                                                                     : "none";
   fmt::print("| {} | {:.1f} | {:.1f} | {:.2f} | {:.0f} |", name_of(s), peer_time, time, peer_time / time,
              2e-6 * s.rows * s.in * s.out / static_cast<double>(time));
   if (has_tiles) {
@@ -252,12 +253,19 @@ int main(int count, char** arguments) try {
     shapes.push_back({rows, 384, 1536, Activation::gelu});
     shapes.push_back({rows, 1536, 384, Activation::none, true});
   }
+  constexpr auto kF32 = vistazo::DType::f32;
   for (const int rows : {300, 4800}) {
     shapes.push_back({rows, 256, 256});
+    shapes.push_back({rows, 256, 256, Activation::none, true, kF32});
+    shapes.push_back({rows, 2048, 256, Activation::none, true, kF32});
     shapes.push_back({rows, 256, 2048, Activation::relu});
     shapes.push_back({rows, 2048, 256});
   }
   shapes.push_back({576, 768, 384});
+  for (const int rows : {1940, 31040}) {
+    shapes.push_back({rows, 384, 384, Activation::none, true, kF32});
+    shapes.push_back({rows, 1536, 384, Activation::none, true, kF32});
+  }
   shapes.push_back({134400, 256, 768});
   shapes.push_back({8192, 8192, 8192});
   fmt::print("| rows x in -> out | cuBLASLt, us | ours, us | ratio | TFLOP/s |");

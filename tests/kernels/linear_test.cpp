@@ -59,7 +59,9 @@ void check(const Case& c) {
   const auto values = random_floats(rows * static_cast<std::size_t>(c.in), 1);
   const auto weight = random_floats(static_cast<std::size_t>(c.in) * static_cast<std::size_t>(c.out), 2, 0.0f, 0.05f);
   const auto bias = c.has_bias ? random_floats(static_cast<std::size_t>(c.out), 3) : std::vector<float>();
-  const auto start = c.accumulate ? random_floats(rows * static_cast<std::size_t>(c.out), 4) : std::vector<float>();
+  const auto start = c.accumulate
+                         ? GuardedBuffer(random_floats(rows * static_cast<std::size_t>(c.out), 4), c.y_dtype).floats()
+                         : std::vector<float>();
   const auto linear = packed(weight, bias, c);
   if (!linear) return;
 
@@ -114,10 +116,12 @@ TEST_CASE("linear: outputs, activations, accumulation, bias and threads") {
             check(c);
           }
         }
-        c.y_dtype = DType::f32;
         c.activation = Activation::none;
         c.accumulate = true;
-        check(c);
+        for (const DType y_dtype : {DType::f32, dtype}) {
+          c.y_dtype = y_dtype;
+          check(c);
+        }
       }
     }
   }

@@ -16,10 +16,10 @@ enum class TileKernel : std::uint8_t {
 
 // What a product costs on an H200, in microseconds: start + steps * chain for the first of the waves in which a
 // multiprocessor goes through its tiles, wave + steps * step for each after it, and for each wave what its tiles have
-// to do behind the sums: `sum` where y is added to, `gelu` with that activation or silu. Zeros as long as nobody has
-// measured the shape.
+// to do behind the sums: `sum` where f32 y is added to, `narrow_sum` where 16-bit y is, `gelu` with that activation or
+// silu. Zeros as long as nobody has measured the shape.
 struct TileCost {
-  float start, chain, wave, step, sum, gelu;
+  float start, chain, wave, step, sum, narrow_sum, gelu;
 };
 
 struct TileShape {
