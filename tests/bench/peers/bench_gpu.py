@@ -12,6 +12,7 @@ time over vistazo's (above 1: vistazo is faster), with the smallest and the larg
 """
 
 import argparse
+import copy
 import json
 import pathlib
 import statistics
@@ -229,12 +230,13 @@ def bench_case(program, folder, model, side, batch, dtype, rounds):
 
 
 @torch.inference_mode()
-def check(program, folder, model, side, precision):
-    """The distances of vistazo's answers from PyTorch's in f32."""
+def check(program, folder, model, side, precision, dtype):
+    """The distances from PyTorch's f32 answers: vistazo's in f32 and in the dtype, PyTorch's in the dtype."""
     pixels = torch.randn(2, 3, side, side, device="cuda")
     expected = model.float().cuda()(pixel_values=pixels).logits
+    peer = copy.deepcopy(model).to(dtype)(pixel_values=pixels.to(dtype)).logits
     ours = Vistazo(program, folder)
-    return [distance(ours.logits(pixels, p), expected) for p in ("f32", precision)]
+    return [distance(ours.logits(pixels, p), expected) for p in ("f32", precision)] + [distance(peer, expected)]
 
 
 def main():
@@ -255,8 +257,9 @@ def main():
             model, side = make_model(name)
             folder = str(pathlib.Path(scratch) / name)
             model.save_pretrained(folder)
-            distances = check(options.vistazo, folder, model, side, options.dtype)
-            print(f"<!-- {name}: off by {distances[0]:.1e} in f32, {distances[1]:.1e} in {options.dtype} -->")
+            distances = check(options.vistazo, folder, model, side, options.dtype, dtype)
+            print(f"<!-- {name}: off by {distances[0]:.1e} in f32, {distances[1]:.1e} in {options.dtype}; "
+                  f"PyTorch's own {options.dtype} by {distances[2]:.1e} -->")  # fmt: skip
             if not (distances[0] < F32_TOLERANCE and distances[1] < HALF_TOLERANCE):
                 print(f"| {name} | | the answers differ: not timed | | | | | |", flush=True)
                 continue
