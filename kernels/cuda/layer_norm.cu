@@ -1,10 +1,14 @@
-// Layer norm on CUDA. A row belongs to 8, 16 or 32 lanes of a warp, which read it once, in groups of 16 bytes, and keep
-// it in registers; a warp goes through several rows, and the next is on its way while one is computed. Rows of more
-// than 1024 columns are read three times, twice from the cache. Statistics as on the CPU: the sum of the deviations
-// from the mean is the mean's rounding error (times the columns), and both statistics are corrected by it (Chan, Golub
-// & LeVeque 1983, eq. 1.7). Of rows that few groups hold, scale and bias, which are weights, are read while the kernel
-// in front still runs. How a row is divided depends on its columns alone, and so do the bits of its result. Limited by
-// memory; for one image by the latency of reading a row and of three sums over its lanes.
+// Layer norm on CUDA. A row belongs to 8, 16 or 32 lanes of a warp, which keep it in registers. Of few rows each warp
+// takes one set and reads it at once, in small groups for a short way to the sums. Of many a warp goes through several,
+// and the next are on their way to shared memory while one is computed: what registers hold of a 16-bit row is too few
+// bytes to keep the memory busy. A lane reads there what it alone has copied. Rows of more than 1024 columns are read
+// three times, twice from the cache.
+//
+// Statistics as on the CPU: the sum of the deviations from the mean is the mean's rounding error (times the columns),
+// and both statistics are corrected by it (Chan, Golub & LeVeque 1983, eq. 1.7). Sums are taken in an order that
+// depends on a row's columns alone, and so are the bits of its result, however many rows there are. Of rows that few
+// groups hold, scale and bias, which are weights, are read while the kernel in front still runs. Limited by memory; for
+// one image by the latency of reading a row and of three sums over its lanes.
 #include <algorithm>
 #include <cstdint>
 #include <type_traits>
@@ -13,6 +17,7 @@
 #include "kernels/cuda/activation.cuh"
 #include "kernels/cuda/group.cuh"
 #include "kernels/cuda/launch.cuh"
+#include "kernels/cuda/ptx/cp_async.cuh"
 #include "kernels/cuda/warp.cuh"
 #include "kernels/cuda/window_map.cuh"
 #include "kernels/layer_norm.h"
@@ -22,23 +27,36 @@ namespace {
 
 constexpr int kWarps = 4, kThreads = 32 * kWarps;  // rows share nothing: small blocks, so that few rows fill the chip
 constexpr int kMostWeights = 24;                   // columns whose scale and bias a lane keeps
-constexpr std::int64_t kMostBlocks = 132 * 8;      // some waves of an H200: behind them warps take more rows
+constexpr int kStages = 4;                         // sets of rows of a warp in shared memory
+constexpr int kMostCopied = 4;                     // groups of a lane in each of them
+constexpr int kBlocks = 4;                         // that a multiprocessor holds of them
+constexpr std::int64_t kMostBlocks =
+    132 * kBlocks;  // of an H200; with more rows than for these, warps take several sets
 
 struct LayerNormLaunch {
   LayerNormArgs args;
   bool is_vectorised;  // groups of every operand are aligned and whole
 };
 
-// Of a row of X: kLanes lanes keep kGroups groups each; lane l has group l, l + kLanes, ... No groups: the row is read
-// again for every pass.
-template <typename X, int kLaneCount, int kGroupCount>
+// Of a row: kLanes lanes keep kGroups groups of kGroup columns each; lane l has group l, l + kLanes, ... No groups: the
+// row is read again for every pass. Sums are taken over each half of the groups, and then over the halves, where
+// another division gives these to two lanes.
+template <int kLaneCount, int kGroupCount, int kColumns, int kHalfCount>
 struct Division {
-  static constexpr int kLanes = kLaneCount, kGroups = kGroupCount;
-  static constexpr int kGroup = 16 / sizeof(X), kKept = kGroups > 0 ? kGroups : 1;
+  static constexpr int kLanes = kLaneCount, kGroups = kGroupCount, kGroup = kColumns, kHalves = kHalfCount;
+  static constexpr int kKept = kGroups > 0 ? kGroups : 1;
   static constexpr int kWarpRows = 32 / kLanes;
   static constexpr bool kHasWeights = kGroups > 0 && kGroups* kGroup <= kMostWeights;
-  using Raw = Group<X, kGroup>;
   using Values = float[kKept][kGroup];
+};
+
+// For many rows, in groups of 16 bytes; and for few, where that leaves lanes to share a row.
+template <typename X, int kLanes, int kGroups>
+struct Divisions {
+  static constexpr int kGroup = 16 / sizeof(X);
+  static constexpr bool kIsShared = kLanes < 32 && sizeof(X) < sizeof(float);
+  using Many = Division<kLanes, kGroups, kGroup, kIsShared ? 2 : 1>;
+  using Few = std::conditional_t<kIsShared, Division<2 * kLanes, kGroups, kGroup / 2, 1>, Many>;
 };
 
 // A lane's group of a row; zeros behind the row.
@@ -90,16 +108,21 @@ __device__ void store_extra(const LayerNormArgs& args, std::int64_t row, int col
   store(static_cast<const __nv_bfloat16*>(args.addend));
 }
 
-template <int kLanes>
-__device__ float sum_of_lanes(float x) {
+// Over the halves and the lanes of a row, neighbours first.
+template <typename D>
+__device__ float sum_of_row(const float (&halves)[D::kHalves]) {
+  float x = D::kHalves == 2 ? halves[0] + halves[D::kHalves - 1] : halves[0];
 #pragma unroll
-  for (int distance = kLanes / 2; distance > 0; distance /= 2) x += __shfl_xor_sync(kAllLanes, x, distance);
+  for (int distance = 1; distance < D::kLanes; distance *= 2) x += __shfl_xor_sync(kAllLanes, x, distance);
   return x;
 }
 
+// What a lane does with its part of a row.
 template <typename X, typename Y, typename D>
 class RowNorm {
  public:
+  using Raw = Group<X, D::kGroup>;
+
   __device__ explicit RowNorm(const LayerNormLaunch& launch)
       : args_(launch.args),
         is_vectorised_(launch.is_vectorised),
@@ -108,23 +131,40 @@ class RowNorm {
     for (int i = 0; D::kHasWeights && i < D::kGroups; ++i) load_weights(i, column_of(i));
   }
 
-  __device__ void prefetch(std::int64_t row) {
+  __device__ int column_of(int group) const {
+    return first_column_ + group * D::kLanes * D::kGroup;
+  }
+  // Not __restrict__: y may equal x. A lane writes only what it alone has read.
+  __device__ const X* x_of(std::int64_t row) const {
+    const std::int64_t from = args_.grid.windows > 0 ? WindowsToGridMap{args_.grid}(row) : row;
+    return static_cast<const X*>(args_.x) + from * args_.x_row_stride;
+  }
+
+  __device__ void load(std::int64_t row, Raw (&raw)[D::kKept]) const {
     if (row >= args_.rows) return;
     const X* const x = x_of(row);
 #pragma unroll
-    for (int i = 0; i < D::kGroups; ++i) load_columns(next_[i], x, column_of(i), args_.cols, is_vectorised_);
+    for (int i = 0; i < D::kGroups; ++i) load_columns(raw[i], x, column_of(i), args_.cols, is_vectorised_);
+  }
+  // Starts copies to the lane's groups in shared memory, kThreads apart. What lies behind the row stays as it is.
+  __device__ void start_copies(std::int64_t row, Raw* shared) const {
+    if (row >= args_.rows) return;
+    const X* const x = x_of(row);
+#pragma unroll
+    for (int i = 0; i < D::kGroups; ++i) {
+      if (column_of(i) < args_.cols) ptx::cp_async_cg_16(shared + i * kThreads, x + column_of(i), 16);
+    }
   }
 
-  // The row that was fetched; the lanes of one that does not exist take part in the sums. next: the one to fetch.
-  __device__ void run(std::int64_t row, std::int64_t next) {
+  // raw: the row's groups, zeros behind its columns; the lanes of a row that does not exist take part in the sums.
+  __device__ void run(std::int64_t row, const Raw (&raw)[D::kKept]) {
     const bool exists = row < args_.rows;
     typename D::Values kept;
 #pragma unroll
     for (int i = 0; i < D::kGroups; ++i) {
 #pragma unroll
-      for (int j = 0; j < D::kGroup; ++j) kept[i][j] = to_float(next_[i].values[j]);
+      for (int j = 0; j < D::kGroup; ++j) kept[i][j] = to_float(raw[i].values[j]);
     }
-    prefetch(next);
     // Calls body(values, column, group) for the lane's groups.
     const auto for_each_group = [&](auto&& body) {
       if constexpr (D::kGroups > 0) {
@@ -138,22 +178,23 @@ class RowNorm {
         }
       }
     };
-    float sum = 0.0f, deviations = 0.0f, squares = 0.0f;
+    constexpr int kHalf = D::kGroup / D::kHalves;
+    float sums[D::kHalves] = {}, deviations[D::kHalves] = {}, squares[D::kHalves] = {};
     for_each_group([&](const float(&values)[D::kGroup], int, int) {
 #pragma unroll
-      for (const float value : values) sum += value;
+      for (int i = 0; i < D::kGroup; ++i) sums[i / kHalf] += values[i];
     });
-    const float count = static_cast<float>(args_.cols), mean = sum_of_lanes<D::kLanes>(sum) / count;
+    const float count = static_cast<float>(args_.cols), mean = sum_of_row<D>(sums) / count;
     for_each_group([&](const float(&values)[D::kGroup], int column, int) {
 #pragma unroll
       for (int i = 0; i < D::kGroup; ++i) {
         const float deviation = column + i < args_.cols ? values[i] - mean : 0.0f;
-        deviations += deviation;
-        squares += deviation * deviation;
+        deviations[i / kHalf] += deviation;
+        squares[i / kHalf] += deviation * deviation;
       }
     });
-    const float correction = sum_of_lanes<D::kLanes>(deviations) / count;
-    const float variance = fmaxf(0.0f, sum_of_lanes<D::kLanes>(squares) / count - correction * correction);
+    const float correction = sum_of_row<D>(deviations) / count;
+    const float variance = fmaxf(0.0f, sum_of_row<D>(squares) / count - correction * correction);
     const float factor = 1.0f / sqrtf(variance + args_.eps);
     if (!exists) return;
     Y* const y = static_cast<Y*>(args_.y) + row * args_.y_row_stride;
@@ -174,14 +215,6 @@ class RowNorm {
   }
 
  private:
-  __device__ int column_of(int group) const {
-    return first_column_ + group * D::kLanes * D::kGroup;
-  }
-  // Not __restrict__: y may equal x. A lane writes only what it alone has read.
-  __device__ const X* x_of(std::int64_t row) const {
-    const std::int64_t from = args_.grid.windows > 0 ? WindowsToGridMap{args_.grid}(row) : row;
-    return static_cast<const X*>(args_.x) + from * args_.x_row_stride;
-  }
   __device__ void load_weights(int i, int column) {
     load_columns(scale_[i], args_.scale, column, args_.cols, is_vectorised_);
     load_columns(bias_[i], args_.bias, column, args_.cols, is_vectorised_);
@@ -190,46 +223,86 @@ class RowNorm {
   const LayerNormArgs& args_;
   bool is_vectorised_;
   int first_column_;
-  typename D::Raw next_[D::kKept] = {};  // zeros behind the row, which stay
   float scale_[D::kHasWeights ? D::kKept : 1][D::kGroup], bias_[D::kHasWeights ? D::kKept : 1][D::kGroup];
 };
 
+template <typename D>
+__device__ std::int64_t first_row() {
+  return (std::int64_t{blockIdx.x} * kThreads + static_cast<int>(threadIdx.x)) / D::kLanes;
+}
+
 template <typename X, typename Y, typename D>
-__global__ void __launch_bounds__(kThreads) layer_norm_kernel(const __grid_constant__ LayerNormLaunch launch) {
+__global__ void __launch_bounds__(kThreads) few_rows_kernel(const __grid_constant__ LayerNormLaunch launch) {
   RowNorm<X, Y, D> norm(launch);
   dependent_launch();
+  const std::int64_t row = first_row<D>();
+  if (row / D::kWarpRows * D::kWarpRows >= launch.args.rows) return;  // the whole warp
+  typename RowNorm<X, Y, D>::Raw raw[D::kKept] = {};
+  norm.load(row, raw);
+  norm.run(row, raw);
+}
+
+template <typename X, typename Y, typename D>
+__global__ void __launch_bounds__(kThreads, kBlocks) many_rows_kernel(const __grid_constant__ LayerNormLaunch launch) {
+  using Norm = RowNorm<X, Y, D>;
+  __shared__ typename Norm::Raw ring[kStages][D::kKept][kThreads];
+  Norm norm(launch);
+  const auto own = [&](int stage) { return &ring[stage][0][threadIdx.x]; };
+  dependent_launch();
   const std::int64_t rows = launch.args.rows, step = std::int64_t{gridDim.x} * (kThreads / D::kLanes);
-  std::int64_t row = (std::int64_t{blockIdx.x} * kThreads + static_cast<int>(threadIdx.x)) / D::kLanes;
-  norm.prefetch(row);
+  std::int64_t row = first_row<D>();
+#pragma unroll
+  for (int stage = 0; stage + 1 < kStages; ++stage) {
+    norm.start_copies(row + stage * step, own(stage));
+    ptx::cp_async_commit_group();
+  }
   // All rows of a warp or none: its lanes stay together.
-  for (; row / D::kWarpRows * D::kWarpRows < rows; row += step) norm.run(row, row + step);
+  for (int stage = 0; row / D::kWarpRows * D::kWarpRows < rows; row += step, stage = (stage + 1) % kStages) {
+    ptx::cp_async_wait_group<kStages - 2>();
+    typename Norm::Raw raw[D::kKept] = {};
+#pragma unroll
+    for (int i = 0; i < D::kGroups; ++i) {
+      if (norm.column_of(i) < launch.args.cols) raw[i] = own(stage)[i * kThreads];
+    }
+    norm.start_copies(row + (kStages - 1) * step, own((stage + kStages - 1) % kStages));
+    ptx::cp_async_commit_group();
+    norm.run(row, raw);
+  }
+}
+
+template <typename X, typename Y, int kLanes, int kGroups>
+void choose_kernel(const LayerNormLaunch& parameters, CudaStream stream) {
+  using Few = typename Divisions<X, kLanes, kGroups>::Few;
+  using Many = typename Divisions<X, kLanes, kGroups>::Many;
+  const auto blocks = [&](int lanes) { return ceil_divide(parameters.args.rows, kThreads / lanes); };
+  if constexpr (kGroups > 0 && kGroups <= kMostCopied) {
+    if (parameters.is_vectorised && blocks(Many::kLanes) > kMostBlocks) {
+      return launch("layer_norm", many_rows_kernel<X, Y, Many>, kMostBlocks, kThreads, 0, stream, parameters);
+    }
+  }
+  launch("layer_norm", few_rows_kernel<X, Y, Few>, blocks(Few::kLanes), kThreads, 0, stream, parameters);
 }
 
 template <typename X, typename Y>
 void choose_division(const LayerNormLaunch& parameters, CudaStream stream) {
-  const auto start = [&]<typename D>(D) {
-    constexpr int kRows = kThreads / D::kLanes;
-    const std::int64_t blocks = std::min((parameters.args.rows + kRows - 1) / kRows, kMostBlocks);
-    launch("layer_norm", layer_norm_kernel<X, Y, D>, blocks, kThreads, 0, stream, parameters);
-  };
   // Whatever leaves the fewest lanes idle.
   const int cols = parameters.args.cols;
   if constexpr (sizeof(X) == sizeof(float)) {
-    if (cols <= 128) return start(Division<X, 32, 1>{});
-    if (cols <= 192) return start(Division<X, 16, 3>{});
-    if (cols <= 256) return start(Division<X, 32, 2>{});
-    if (cols <= 384) return start(Division<X, 32, 3>{});
-    if (cols <= 1024) return start(Division<X, 32, 8>{});
+    if (cols <= 128) return choose_kernel<X, Y, 32, 1>(parameters, stream);
+    if (cols <= 192) return choose_kernel<X, Y, 16, 3>(parameters, stream);
+    if (cols <= 256) return choose_kernel<X, Y, 32, 2>(parameters, stream);
+    if (cols <= 384) return choose_kernel<X, Y, 32, 3>(parameters, stream);
+    if (cols <= 1024) return choose_kernel<X, Y, 32, 8>(parameters, stream);
   } else {
-    if (cols <= 128) return start(Division<X, 16, 1>{});
-    if (cols <= 192) return start(Division<X, 8, 3>{});
-    if (cols <= 256) return start(Division<X, 32, 1>{});
-    if (cols <= 384) return start(Division<X, 16, 3>{});
-    if (cols <= 512) return start(Division<X, 32, 2>{});
-    if (cols <= 768) return start(Division<X, 32, 3>{});
-    if (cols <= 1024) return start(Division<X, 32, 4>{});
+    if (cols <= 128) return choose_kernel<X, Y, 16, 1>(parameters, stream);
+    if (cols <= 192) return choose_kernel<X, Y, 8, 3>(parameters, stream);
+    if (cols <= 256) return choose_kernel<X, Y, 32, 1>(parameters, stream);
+    if (cols <= 384) return choose_kernel<X, Y, 16, 3>(parameters, stream);
+    if (cols <= 512) return choose_kernel<X, Y, 32, 2>(parameters, stream);
+    if (cols <= 768) return choose_kernel<X, Y, 32, 3>(parameters, stream);
+    if (cols <= 1024) return choose_kernel<X, Y, 32, 4>(parameters, stream);
   }
-  start(Division<X, 32, 0>{});
+  choose_kernel<X, Y, 32, 0>(parameters, stream);
 }
 
 // Both types alike, or one of them f32.

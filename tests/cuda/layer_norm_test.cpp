@@ -90,10 +90,38 @@ TEST_CASE("layer_norm: sizes that are multiples of nothing") {
   }
 }
 
-TEST_CASE("layer_norm: more rows than warps, which take several") {
+TEST_CASE("layer_norm: many rows, which come to their warps through shared memory") {
   check({9001, 192});
   check({17003, 128, DType::bf16, DType::bf16});
+  check({17003, 192, DType::f16, DType::f32});
   check({9001, 384, DType::f16, DType::f16});
+  check({9001, 384, DType::bf16, DType::bf16, Activation::gelu, 8, 16});
+  check({4001, 512, DType::bf16, DType::bf16});
+  check({4001, 1000, DType::f32, DType::bf16});
+}
+
+TEST_CASE("layer_norm: a row has the same bits among few rows and among many") {
+  constexpr std::int64_t kFew = 37, kMany = 17003;
+  for (const int cols : {120, 128, 192, 256, 384, 768}) {
+    for (const auto& [x_dtype, y_dtype] :
+         {std::pair{DType::bf16, DType::bf16}, std::pair{DType::f16, DType::f32}, std::pair{DType::f32, DType::f32}}) {
+      const auto width = static_cast<std::size_t>(cols);
+      const DeviceBuffer x(random_floats(kMany * width, 31), x_dtype), scale(random_floats(width, 32), DType::f32),
+          bias(random_floats(width, 33), DType::f32), few(kFew * width, y_dtype), many(kMany * width, y_dtype);
+      LayerNormArgs args = dense_args(kFew, cols, x, few, scale, bias, x_dtype);
+      args.y_dtype = y_dtype;
+      args.activation = Activation::silu;
+      cuda::layer_norm(args, nullptr);
+      args.y = many.data();
+      args.rows = kMany;
+      cuda::layer_norm(args, nullptr);
+      std::vector<float> head = many.floats();
+      head.resize(kFew * width);
+      CAPTURE(cols);
+      CAPTURE(std::string(name_of(x_dtype)));
+      CHECK(few.floats() == head);
+    }
+  }
 }
 
 TEST_CASE("layer_norm: dtypes, activations and strides") {
