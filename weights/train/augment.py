@@ -21,7 +21,7 @@ class Strength:
     stretch  aspect ratio is changed by a factor in exp(-stretch) .. exp(stretch)
     turn     mirror up-down and transpose too, not just left-right (no up or down in the pictures)
     colour   jitter brightness, contrast, saturation, channels; sometimes grey, inverted or noisy
-    splice   chance that an image gets a side of its neighbour in the batch
+    splice   chance that an image is cut across, and that it is cut along: past a cut another picture shows
     background  chance that the window lies anywhere instead of about an object: it may show none
     """
 
@@ -35,9 +35,9 @@ class Strength:
 
 def augment(images, boxes, valid, strength):
     """Apply everything; the result's M is the largest number of objects that any image of the batch still shows."""
-    images, boxes, valid = random_view(images, boxes, valid, strength)
     if strength.splice > 0:
         images, boxes, valid = splice(images, boxes, valid, strength.splice)
+    images, boxes, valid = random_view(images, boxes, valid, strength)
     if strength.colour:
         images = jitter_colour(images)
     return images, *drop_empty_columns(boxes, valid)
@@ -124,23 +124,38 @@ def clip_to(boxes, valid, left=0.0, top=0.0, right=1.0, bottom=1.0):
 
 
 def splice(images, boxes, valid, chance):
-    """Cut some images across and put the batch neighbour's picture, with its objects, past the cut (M doubles)."""
+    """Windows over a mosaic of the batch's pictures: each shows one, two side by side, or four that meet in a point.
+
+    Pictures meet at their own borders, so what a cut halves has the label that its picture gave it there; what the
+    window halves is clipped. The M of the result is four times as large.
+    """
     batch, size, device = len(images), images.shape[-1], images.device
-    apply = torch.rand(batch, device=device) < chance
-    cut = torch.where(apply, uniform(0.3, 0.7, batch, device=device), 1.0)[:, None]
-    upright = (torch.rand(batch, device=device) < 0.5)[:, None]
-    one = torch.ones_like(cut)
-    cut_x, cut_y = torch.where(upright, cut, one), torch.where(upright, one, cut)
+    cut_x, cut_y = (random_cuts(batch, size, chance, device) for _ in range(2))
 
-    along = ((torch.arange(size, device=device) + 0.5) / size)[None]
-    own = (along < cut_x)[:, None, None, :] & (along < cut_y)[:, None, :, None]
-    spliced = torch.where(own, images, images.roll(1, dims=0))
+    # Pixel and picture are the same function of the cut in all four pieces: what lies left of it is the end of its
+    # picture, what lies right of it is the beginning of the next.
+    along = torch.arange(size, device=device)
+    x, y = (along - cut_x) % size, (along - cut_y) % size
+    piece = (along >= cut_x).long()[:, None, :] + 2 * (along >= cut_y).long()[:, :, None]
+    picture = (torch.arange(batch, device=device)[:, None, None] + piece) % batch
+    spliced = images[picture, :, y[:, :, None], x[:, None, :]].permute(0, 3, 1, 2)
 
-    own_boxes, own_valid = clip_to(boxes, valid, right=cut_x, bottom=cut_y)
-    start_x, start_y = torch.where(upright, cut, 0.0), torch.where(upright, 0.0, cut)
-    other_boxes, other_valid = clip_to(boxes.roll(1, dims=0), valid.roll(1, dims=0), left=start_x, top=start_y)
-    other_valid &= apply[:, None]
-    return spliced, torch.cat([own_boxes, other_boxes], dim=1), torch.cat([own_valid, other_valid], dim=1)
+    pieces = []
+    x, y = cut_x / size, cut_y / size
+    for number in range(4):
+        left, right, move_x = (x, 1.0, x) if number % 2 else (0.0, x, x - 1)
+        top, bottom, move_y = (y, 1.0, y) if number // 2 else (0.0, y, y - 1)
+        moved = boxes.roll(-number, dims=0).clone()
+        moved[..., 1] += move_x
+        moved[..., 2] += move_y
+        pieces.append(clip_to(moved, valid.roll(-number, dims=0), left, top, right, bottom))
+    return spliced, *(torch.cat(parts, dim=1) for parts in zip(*pieces))
+
+
+def random_cuts(batch, size, chance, device):
+    """Where pictures are cut, in pixels (batch, 1); 0 for those that are not."""
+    cut = (uniform(0.1, 0.9, batch, 1, device=device) * size).long()
+    return torch.where(torch.rand(batch, 1, device=device) < chance, cut, 0)
 
 
 def jitter_colour(images):

@@ -7,8 +7,9 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
+from augment import splice
 from boxes import to_corners
-from data import load_split
+from data import Split, load_split, pad_targets
 from model import load_folder, normalise
 
 IOU_THRESHOLDS = np.arange(0.5, 1.0, 0.05)
@@ -66,6 +67,16 @@ def evaluate(model, split, batch=64, autocast=False):
     precise = [rows[rows[:, 4] > LOWEST_SCORE] for rows in found]
     precision = average_precision(precise, wanted, len(split.names))
     return Result(precision, shown, duplicates, sum(map(len, wanted)), split.names)
+
+
+def spliced(split, seed=0):
+    """The split seen through windows over four of its images each (`augment.splice`), the same ones on any device."""
+    torch.manual_seed(seed)
+    order = torch.randperm(len(split))
+    targets = [split.targets[index] for index in order]
+    boxes, valid = pad_targets(targets, max(map(len, targets)), "cpu")
+    images, boxes, valid = splice(split.images.cpu()[order], boxes, valid, chance=1.0)
+    return Split(images.to(split.images.device), [rows[kept] for rows, kept in zip(boxes, valid)], split.names)
 
 
 @torch.inference_mode()
@@ -167,6 +178,7 @@ def main():
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu", help="cuda or cpu")
     parser.add_argument("--batch", type=int, default=32, help="images at a time")
     parser.add_argument("--limit", type=int, help="only the first so many images")
+    parser.add_argument("--spliced", action="store_true", help="look through windows over four images each")
     options = parser.parse_args()
 
     torch.backends.cuda.matmul.allow_tf32 = False
@@ -174,6 +186,8 @@ def main():
     model = load_folder(options.model, options.device)
     size = model.config.backbone_config.image_size
     split = load_split(options.data, "val", size, options.device, options.limit)
+    if options.spliced:
+        split = spliced(split)
     result = evaluate(model, split, options.batch)
     print(result.summary())
     print(result.table())

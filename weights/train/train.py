@@ -46,7 +46,8 @@ def parse_options():
     group = parser.add_argument_group("augmentation").add_argument
     group("--zoom", type=float, nargs=2, default=(0.8, 2.2), metavar=("LOW", "HIGH"), help="range of magnification")
     group("--turn", action="store_true", help="also mirror up-down and transpose (pictures without up and down)")
-    group("--splice", type=float, default=0.0, help="chance that part of an image is replaced by another image's")
+    group("--splice", type=float, default=0.0, help="chance of a cut across, and of one along, where an image ends "
+          "and another begins")
     group("--background", type=float, default=0.0, help="chance that an image is seen anywhere, objects or not")
     group("--gentle", type=float, default=0.1, help="part of the training, its last, that shows images nearly as they "
           "are")
@@ -103,7 +104,9 @@ class Trainer:
         self.strong = Strength(
             tuple(options.zoom), 0.25, options.turn, colour=True, splice=options.splice, background=options.background
         )
-        self.gentle = Strength((1.0, 1.3), 0.05, options.turn, colour=False, splice=0.0, background=0.0)
+        self.gentle = Strength(
+            (1.0, 1.3), 0.05, options.turn, colour=False, splice=options.splice, background=0.0
+        )
 
         self.model = build_model(options, self.train.names).to(options.device).train()
         if options.weights:
