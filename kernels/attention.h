@@ -3,6 +3,7 @@
 #include <cstddef>
 #include <cstdint>
 
+#include "kernels/base/batch_plan.h"
 #include "kernels/base/dtype.h"
 #include "kernels/base/stream.h"
 
@@ -56,7 +57,8 @@ enum class AttentionPath { automatic, sm90, sm80 };
 
 // On the stream; pointers are to device memory. f16 and bf16 need compute capability 8.0. Throws Error{unsupported} for
 // a dtype, dimension or path that it cannot run.
-void attention(const AttentionArgs& args, CudaStream stream, AttentionPath path = AttentionPath::automatic);
+void attention(const AttentionArgs& args, CudaStream stream, AttentionPath path = AttentionPath::automatic,
+               const BatchPlan& plan = {});
 
 }  // namespace cuda
 

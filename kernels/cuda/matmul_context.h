@@ -2,6 +2,7 @@
 
 #include <cstdint>
 
+#include "kernels/base/batch_plan.h"
 #include "kernels/base/stream.h"
 
 namespace vistazo::cuda {
@@ -23,6 +24,7 @@ struct MatmulContext {
   // For tests and benches: forces one of sm90's kSm90Tiles tile shapes or shallow's kShallowVariants, and a number of
   // multiprocessors.
   int tile = -1, multiprocessors = 0;
+  BatchPlan plan{};
 };
 
 inline constexpr int kSm90Tiles = 21;

@@ -84,13 +84,15 @@ bool suits_sm90(const AttentionLaunch& launch) {
          are_rows_aligned(args.out, args.out_batch_stride, args.out_row_stride, args.value_dim, args, 16);
 }
 
-void attention(const AttentionArgs& args, CudaStream stream, AttentionPath path) {
+void attention(const AttentionArgs& args, CudaStream stream, AttentionPath path, const BatchPlan& plan) {
   const AttentionLaunch launch = make_attention_launch(args);
   if (args.dtype == DType::f32) return attention_f32(launch, stream);
   // Code for 9.0a runs on no other capability.
   const bool is_hopper = path != AttentionPath::sm80 && attribute(cudaDevAttrComputeCapabilityMajor) == 9;
   if (is_hopper && suits_sm90(launch)) {
-    return attention_sm90(launch, choose_sm90(args, attribute(cudaDevAttrMultiProcessorCount)), stream);
+    AttentionArgs planned = args;
+    planned.batch = plan.scaled(args.batch);
+    return attention_sm90(launch, choose_sm90(planned, attribute(cudaDevAttrMultiProcessorCount)), stream);
   }
   if (path == AttentionPath::sm90) {
     fail(Error::Code::unsupported,

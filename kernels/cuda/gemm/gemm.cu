@@ -41,7 +41,7 @@ GemmPath choose(const Gemm& gemm) {
 void gemm(const char* name, const Gemm& gemm, const MatmulContext& context) {
   if (gemm.rows == 0) return;
   const bool is_narrow = gemm.dtype == DType::f16 || gemm.dtype == DType::bf16;
-  switch (context.path == GemmPath::automatic ? choose(gemm) : context.path) {
+  switch (context.path == GemmPath::automatic ? choose(as_planned(gemm, context.plan)) : context.path) {
     case GemmPath::automatic:
     case GemmPath::simt:
       return gemm_simt(name, gemm, context.stream);

@@ -38,6 +38,12 @@ struct Gemm {
   bool is_pointwise() const { return kernel_height == 1 && kernel_width == 1 && stride == 1 && padding == 0; }
 };
 
+// The product that its kernel is chosen for. Everything else of it is the product's own.
+inline Gemm as_planned(Gemm gemm, const BatchPlan& plan) {
+  gemm.rows = plan.scaled(gemm.rows);
+  return gemm;
+}
+
 inline constexpr int kWeightAlignment = 8;  // elements: 16 bytes of 16-bit types
 
 // Chooses the kernel and starts it. `name` is the operation's, for errors.

@@ -359,8 +359,8 @@ bool can_run_sm90(const Gemm& gemm) {
 }
 
 void gemm_sm90(const char* name, const Gemm& gemm, const MatmulContext& context) {
-  const TileShape& tile =
-      context.tile < 0 ? choose_sm90_tile(gemm) : sm90_tiles()[static_cast<std::size_t>(context.tile % kSm90Tiles)];
+  const TileShape& tile = context.tile < 0 ? choose_sm90_tile(as_planned(gemm, context.plan))
+                                           : sm90_tiles()[static_cast<std::size_t>(context.tile % kSm90Tiles)];
   if (tile.kernel != TileKernel::single) return gemm_sm90_persistent(name, gemm, tile, context);
   if (gemm.dtype == DType::f16) return start_tile<__half>(name, tile, gemm, context.stream);
   start_tile<__nv_bfloat16>(name, tile, gemm, context.stream);
