@@ -115,14 +115,15 @@ struct Detector::Impl {
   void describe(const std::string& source, const WeightReader& reader, const Checkpoint* checkpoint);
   void require_input(const char* function, int batch, int height, int width) const;
   Cost plan(int batch, int height, int width) const;
-  void detect(std::span<const Image> images, std::span<Detections> results) const;
-  StageTimes detect_together(std::span<const Image> images, std::span<Detections> results, bool is_timed) const;
+  void detect(std::span<const Image> images, std::span<Detections> results, int chosen_for = 0) const;
+  StageTimes detect_together(std::span<const Image> images, std::span<Detections> results, bool is_timed,
+                             int chosen_for = 0) const;
   void add(const TimeSpent& taken) const;
   template <typename Work>
   void with_workspace(int batch, int height, int width, Work&& work) const;
   bool selects_on_device(const Ops& ops) const;
   Ops::PassResults pass(Ops& ops, const Tensor& pixels, PassKind kind) const;
-  Ops::PassResults run_pass(Ops& ops, const Tensor& pixels, PassKind kind) const;
+  Ops::PassResults run_pass(Ops& ops, const Tensor& pixels, PassKind kind, int chosen_for = 0) const;
   void download_selected(Workspace& w, const Tensor& selected, std::span<const Image> images,
                          std::span<Detections> results) const;
   void download(Workspace& w, const Ops::PassResults& results) const;
@@ -252,11 +253,11 @@ Ops::PassResults Detector::Impl::pass(Ops& ops, const Tensor& pixels, PassKind k
   return {ops.select_detections(outputs.logits, outputs.boxes, threshold, selection.max_detections), Tensor{}};
 }
 
-// The forward pass; its results stay on the device.
-Ops::PassResults Detector::Impl::run_pass(Ops& ops, const Tensor& pixels, PassKind kind) const {
+// The forward pass; its results stay on the device. chosen_for: as in PassKey.
+Ops::PassResults Detector::Impl::run_pass(Ops& ops, const Tensor& pixels, PassKind kind, int chosen_for) const {
   const auto size = [&](int axis) { return static_cast<int>(pixels.shape[axis]); };
   const auto work = [&] { return pass(ops, pixels, kind); };
-  return ops.run_pass({kind, size(0), size(2), size(3)}, std::ref(work));
+  return ops.run_pass({kind, size(0), size(2), size(3), chosen_for}, std::ref(work));
 }
 
 void Detector::Impl::download_selected(Workspace& w, const Tensor& selected, std::span<const Image> images,
@@ -294,8 +295,8 @@ int Detector::Impl::inputs_alike(std::span<const Image> images, std::size_t begi
 }
 
 // images: a batch that runs together. Their detections are appended to `results`, one entry each.
-StageTimes Detector::Impl::detect_together(std::span<const Image> images, std::span<Detections> results,
-                                           bool is_timed) const {
+StageTimes Detector::Impl::detect_together(std::span<const Image> images, std::span<Detections> results, bool is_timed,
+                                           int chosen_for) const {
   const int batch = static_cast<int>(images.size()), classes = static_cast<int>(info.class_names.size());
   const GridSize canvas = placement_of(images[0]).canvas;
   StageTimes times;
@@ -322,7 +323,7 @@ StageTimes Detector::Impl::detect_together(std::span<const Image> images, std::s
     });
     Ops::PassResults outputs;
     const PassKind kind = selects_on_device(*w.ops) ? kSelected : kRawOutputs;
-    stage(times.model_ms, taken.forward, [&] { outputs = run_pass(*w.ops, pixels, kind); });
+    stage(times.model_ms, taken.forward, [&] { outputs = run_pass(*w.ops, pixels, kind, chosen_for); });
     stage(times.finish_ms, taken.postprocess, [&] {
       if (kind == kSelected) return download_selected(w, outputs[0], images, results);
       download(w, outputs);
@@ -338,10 +339,10 @@ StageTimes Detector::Impl::detect_together(std::span<const Image> images, std::s
   return times;
 }
 
-void Detector::Impl::detect(std::span<const Image> images, std::span<Detections> results) const {
+void Detector::Impl::detect(std::span<const Image> images, std::span<Detections> results, int chosen_for) const {
   for (std::size_t begin = 0; begin < images.size();) {
     const auto count = static_cast<std::size_t>(inputs_alike(images, begin));
-    detect_together(images.subspan(begin, count), results.subspan(begin, count), false);
+    detect_together(images.subspan(begin, count), results.subspan(begin, count), false, chosen_for);
     begin += count;
   }
 }
@@ -436,9 +437,13 @@ Detections Detector::detect(const Image& image) const {
 }
 
 std::vector<Detections> Detector::detect_batch(std::span<const Image> images) const {
+  return detect_planned(images, 0);
+}
+
+std::vector<Detections> Detector::detect_planned(std::span<const Image> images, int chosen_for) const {
   for (std::size_t i = 0; i < images.size(); ++i) require_valid(images[i], "detect_batch", i, impl_->is_on_gpu());
   std::vector<Detections> results(images.size());
-  impl_->detect(images, results);
+  impl_->detect(images, results, chosen_for);
   return results;
 }
 

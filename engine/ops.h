@@ -45,6 +45,7 @@ struct GridSize {
 struct PassKey {
   int kind = 0;  // the caller's: what it does with the model's outputs
   int batch = 0, height = 0, width = 0;
+  int chosen_for = 0;  // the batch that kernels are chosen for, kernels/base/batch_plan.h; 0 for the pass's own
   bool operator==(const PassKey&) const = default;
 };
 

@@ -124,7 +124,7 @@ class CudaOps final : public Ops {
   }
   void run(const AttentionArgs& args) override {
     perform("attention", {std::int64_t{args.batch} * args.heads, args.queries, args.keys},
-            [&] { cuda::attention(args, stream_.get()); });
+            [&] { cuda::attention(args, stream_.get(), cuda::AttentionPath::automatic, matmul_.plan); });
   }
   void run(const DeformableAttentionArgs& args) override {
     perform("deformable_attention", {args.batch, args.queries, args.heads},
@@ -218,6 +218,12 @@ class CudaOps final : public Ops {
 
 // The first pass of a key runs as it is: it makes the constants and loads the kernels. The second is recorded.
 Ops::PassResults CudaOps::run_pass(const PassKey& key, const std::function<PassResults()>& pass) {
+  struct Planned {
+    BatchPlan& plan;
+    ~Planned() { plan = {}; }
+  };
+  const Planned planned{matmul_.plan};
+  if (key.chosen_for > 0) matmul_.plan = {key.batch, key.chosen_for};
   const std::size_t arena_used = arena_.used();
   bool is_new = false;
   GraphCache::Pass& known = graphs_.find(key, arena_used, is_new);

@@ -7,8 +7,10 @@
 #include <cstring>
 #include <deque>
 #include <exception>
+#include <functional>
 #include <map>
 #include <mutex>
+#include <span>
 #include <thread>
 #include <vector>
 
@@ -27,6 +29,12 @@ using Clock = std::chrono::steady_clock;
 double seconds_since(Clock::time_point start) {
   return std::chrono::duration<double>(Clock::now() - start).count();
 }
+
+// Windows come in batches of any number, the last one often smaller: the GPU's kernels are always those of so many, for
+// those of another number round otherwise.
+constexpr int kWindowsChosenFor = 16;
+
+using DetectBatch = std::function<std::vector<Detections>(std::span<const Image>)>;
 
 // Where an image is smaller than a window, the rest: ImageNet's mean colour, near zero for the models trained with it.
 constexpr std::uint8_t kPadding[3] = {124, 116, 104};
@@ -63,8 +71,8 @@ struct Shared {
 
 class Pipeline {
  public:
-  Pipeline(const Detector& detector, RegionReader& reader, const TileGrid& grid, int first, int batch)
-      : detector_(detector), grid_(grid), count_(grid.count()), batch_(batch), depth_(2 * batch + 2) {
+  Pipeline(DetectBatch detect, RegionReader& reader, const TileGrid& grid, int first, int batch)
+      : detect_(std::move(detect)), grid_(grid), count_(grid.count()), batch_(batch), depth_(2 * batch + 2) {
     shared_.next_to_read = shared_.next_to_detect = first;
     readers_.push_back(&reader);
     // A core for every four, as for image files; the detector needs the others.
@@ -184,7 +192,7 @@ class Pipeline {
       const int side = grid_.side();
       for (const Window& w : batch) images.push_back({w.pixels.data(), side, side, 3 * side, PixelFormat::rgb8});
       const auto start = Clock::now();
-      std::vector<Detections> found = detector_.detect_batch(images);
+      std::vector<Detections> found = detect_(images);
       const double seconds = seconds_since(start);
       const std::lock_guard lock(shared_.mutex);
       shared_.detect_seconds += seconds;
@@ -195,7 +203,7 @@ class Pipeline {
     }
   }
 
-  const Detector& detector_;
+  const DetectBatch detect_;
   const TileGrid& grid_;
   const int count_, batch_;
   const int depth_;  // windows that may wait
@@ -322,7 +330,10 @@ TilingReport TiledDetector::run(RegionReader& reader, const TilingEvents& events
     if (!known) break;
     teller.add(report.windows, *known);
   }
-  Pipeline pipeline(*detector_, reader, grid, report.windows, detector_->max_batch());
+  const auto detect = [this](std::span<const Image> windows) {
+    return detector_->detect_planned(windows, kWindowsChosenFor);
+  };
+  Pipeline pipeline(detect, reader, grid, report.windows, detector_->max_batch());
   const std::stop_callback on_stop(stop, [&] { pipeline.stop(); });
   while (std::optional<Finished> finished = pipeline.next()) {
     round_to_file(finished->detections);

@@ -168,6 +168,9 @@ class Detector {
 
  private:
   struct Impl;
+  friend class TiledDetector;
+  // detect_batch() with the kernels of a batch of `chosen_for`, so that an image's bits depend on it alone.
+  std::vector<Detections> detect_planned(std::span<const Image> images, int chosen_for) const;
   explicit Detector(std::unique_ptr<Impl> impl);
   std::unique_ptr<Impl> impl_;
 };

@@ -75,8 +75,8 @@ struct TilingEvents {
 
 // Finds the objects of an image of any size: square windows, batched while the next ones are read, row by row; what
 // several windows show is told once. Memory does not grow with the image but for a row of windows, and the number of
-// objects has no limit: Options::max_detections is of a window. The result is the same for every batch and number of
-// threads, as far as the detector's is, and for every interruption.
+// objects has no limit: Options::max_detections is of a window. The result is the same to the bit for every batch and
+// number of threads, and for every interruption.
 class TiledDetector {
  public:
   // The detector must live as long. Throws Error{argument}.
