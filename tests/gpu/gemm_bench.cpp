@@ -261,7 +261,8 @@ int main(int count, char** arguments) try {
     shapes.push_back({rows, 256, 2048, Activation::relu});
     shapes.push_back({rows, 2048, 256});
   }
-  shapes.push_back({576, 768, 384});
+  shapes.push_back({580, 768, 384, Activation::none, true});
+  shapes.push_back({31040, 768, 384, Activation::none, true});
   for (const int rows : {1940, 31040}) {
     shapes.push_back({rows, 384, 384, Activation::none, true, kF32});
     shapes.push_back({rows, 1536, 384, Activation::none, true, kF32});

@@ -42,7 +42,7 @@ struct Config : Tiles<Element, kPaddedDim, kConsumerCount == 3 ? 96 : 128> {
   // All registers but those of the copying warpgroup.
   static constexpr int kCopyRegisters = kConsumers == 3 ? 32 : 40;
   static constexpr int kComputeRegisters = kConsumers == 3 ? 160 : kConsumers == 2 ? 232 : 216;
-  static constexpr int kStages = kDim == 128 || (kConsumers == 1 && kDim == 64) ? 2 : kConsumers == 3 ? 5 : 4;
+  static constexpr int kStages = kDim == 128 || (kConsumers == 1 && kDim == 64) ? 2 : 4;
   // Sums that the blocks of a cluster exchange: a row of f32 with 8 more, so that storing meets no bank conflicts.
   static constexpr int kPartialStride = kDim + 8;
   static constexpr int kPartialBytes = kRows * (kPartialStride + 2) * 4;  // of one consumer
