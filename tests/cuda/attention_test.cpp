@@ -99,7 +99,7 @@ std::vector<Path> pair_path_of(const AttentionArgs& args) {
   if (args.dtype == DType::f32 || !is_hopper() || !cuda::suits_sm90(cuda::make_attention_launch(args))) return {};
   if (std::max(args.head_dim, args.value_dim) > 64) return {};
   return {{"sm90, pairs of warpgroups", [](const AttentionArgs& a) {
-             cuda::attention_sm90(cuda::make_attention_launch(a), {1, 1, 1, 0, true}, nullptr);
+             cuda::attention_sm90(cuda::make_attention_launch(a), {1, 1, 1, true}, nullptr);
            }}};
 }
 
@@ -112,8 +112,7 @@ std::vector<Path> paths_of(const AttentionArgs& args) {
   if (!is_hopper() || !cuda::suits_sm90(cuda::make_attention_launch(args))) return paths;
   for (const int consumers : {1, 2, 3}) {
     for (const int split : {1, 2, 3, 4}) {
-      const int lead = split % 2 * (consumers - 1);
-      const cuda::Sm90Choice choice{consumers, split, 2 * split, lead};
+      const cuda::Sm90Choice choice{consumers, split, 2 * split};
       paths.push_back(
           {fmt::format("sm90 with {} consumers, split {}", consumers, split), [choice](const AttentionArgs& a) {
              cuda::attention_sm90(cuda::make_attention_launch(a), choice, nullptr);

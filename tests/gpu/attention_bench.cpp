@@ -152,9 +152,7 @@ void bench(const Shape& s, DType dtype, const Pool& pool) {
 }
 
 std::string name_of(const cuda::Sm90Choice& choice) {
-  if (choice.is_paired) return "pairs";
-  return fmt::format("{}x{}{}", choice.consumers, choice.split,
-                     choice.lead > 0 ? fmt::format(" lead {}", choice.lead) : "");
+  return choice.is_paired ? "pairs" : fmt::format("{}x{}", choice.consumers, choice.split);
 }
 
 void bench_choices(const Shape& s, const Pool& pool) {
@@ -165,18 +163,14 @@ void bench_choices(const Shape& s, const Pool& pool) {
     times.emplace_back(microseconds(s, DType::bf16, pool, run, s.flops() > 1e12 ? 2 : 5), name);
   };
   time("sm80", [](const auto& args, CudaStream stream) { cuda::attention(args, stream, cuda::AttentionPath::sm80); });
-  const auto time_choice = [&](const cuda::Sm90Choice& choice) {
-    time(name_of(choice), [choice](const auto& args, CudaStream stream) {
-      cuda::attention_sm90(cuda::make_attention_launch(args), choice, stream);
-    });
-  };
   for (const int consumers : {1, 2, 3}) {
     for (const int split : {1, 2, 3}) {
-      if (s.dim <= 64 || (split == 1 && consumers == 2)) time_choice({consumers, split, multiprocessors});
+      if (s.dim > 64 && (split > 1 || consumers != 2)) continue;
+      const cuda::Sm90Choice choice{consumers, split, multiprocessors};
+      time(name_of(choice), [choice](const auto& args, CudaStream stream) {
+        cuda::attention_sm90(cuda::make_attention_launch(args), choice, stream);
+      });
     }
-  }
-  if (s.dim <= 64) {
-    for (const int lead : {1, 2, 3}) time_choice({3, 1, multiprocessors, lead});
   }
   if (s.dim <= 64) {
     time("pairs", [](const auto& args, CudaStream stream) {

@@ -37,7 +37,7 @@ std::array<Sm90Estimate, 4> estimate_sm90(const AttentionArgs& args, int multipr
   return {{{{1, 1, multiprocessors}, one},
            {{3, 1, multiprocessors}, three},
            {{3, 2, multiprocessors}, clusters},
-           {{1, 1, multiprocessors, 0, true}, pairs}}};
+           {{1, 1, multiprocessors, true}, pairs}}};
 }
 
 Sm90Choice choose_sm90(const AttentionArgs& args, int multiprocessors) {

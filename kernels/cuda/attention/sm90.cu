@@ -89,7 +89,7 @@ template <typename C>
 struct Ring {
   Barriers<C>& barriers;
   unsigned char *queries, *keys;  // the values come behind the keys
-  int consumer, lane, lead;
+  int consumer, lane;
 
   __device__ const unsigned char* wait_keys(int n) {
     const Place<C::kStages> place(n);
@@ -105,13 +105,7 @@ struct Ring {
   __device__ void release(ptx::Barrier& barrier) {
     if (lane == 0) ptx::mbarrier_arrive(&barrier);
   }
-  __device__ void release_keys(int n) {
-    release(barriers.empty_keys[Place<C::kStages>(n).stage]);
-    if (n + 1 == lead) start_next();
-  }
-  __device__ void start_next() {
-    if (consumer + 1 < C::kConsumers) release(barriers.turn[consumer + 1]);
-  }
+  __device__ void release_keys(int n) { release(barriers.empty_keys[Place<C::kStages>(n).stage]); }
   __device__ void release_values(int n) { release(barriers.empty_values[Place<C::kStages>(n).stage]); }
   __device__ void release_queries() { release(barriers.empty_queries[consumer]); }
 };
@@ -138,7 +132,6 @@ struct Consumer {
 
   __device__ void run(float* partials) {
     int phases = 0;  // bit 0: parity of the queries' barrier; bit 1: of those of the partial sums
-    if (x.lead > 0 && index > 0) ptx::mbarrier_wait(&barriers.turn[index], 0);
 #pragma unroll 1
     for (int item = ptx::cluster_index(); item < x.items; item += x.clusters, phases ^= 1) {
       const Work work(x, item, C::kQueries);
@@ -152,7 +145,6 @@ struct Consumer {
       sums.add(work.tiles, work.keys_of_first<C>(x), out, rows);
       finish(item, out, rows, partials, phases);
     }
-    if (sums.n < x.lead) sums.ring.start_next();
   }
 
   // Writes the item's output. All addresses are computed anew: kept, they would cost the loop over tiles registers.
@@ -193,7 +185,6 @@ __device__ void initialize(Barriers<C>& barriers, int ranks) {
   for (int i = 0; i < C::kConsumers; ++i) {
     ptx::mbarrier_init(&barriers.full_queries[i], 1);
     ptx::mbarrier_init(&barriers.empty_queries[i], kWarps);
-    ptx::mbarrier_init(&barriers.turn[i], kWarps);
     ptx::mbarrier_init(&barriers.ready_partial[i], ranks * kWarps);
     ptx::mbarrier_init(&barriers.free_partial[i], ranks * kWarps);
   }
@@ -231,8 +222,7 @@ __global__ void __launch_bounds__(C::kThreads, C::kBlocks) attention_sm90_kernel
   } else {
     ptx::setmaxnreg_inc<C::kComputeRegisters>();
     const int index = group - 1;
-    const Ring<C> ring{barriers, shared + index * C::kQueryBytes, shared + C::kConsumers * C::kQueryBytes, index, lane,
-                       x.lead};
+    const Ring<C> ring{barriers, shared + index * C::kQueryBytes, shared + C::kConsumers * C::kQueryBytes, index, lane};
     Consumer<C> consumer{x, barriers, {ring, lane}, index, __shfl_sync(kWholeWarp, thread / 32 % 4, 0), lane};
     consumer.run(partials);
     // Others may still read this block's sums.
@@ -244,7 +234,6 @@ template <typename C>
 void launch_kernel(const AttentionLaunch& parameters, const Sm90Choice& choice, CudaStream stream) {
   Sm90Launch x = make_sm90_launch<C>(parameters, C::kQueries);
   const int split = std::min(choice.split, x.key_tiles);
-  x.lead = std::min(choice.lead, C::kStages);
   x.clusters = std::min(x.items, std::max(1, choice.multiprocessors * C::kBlocks / split));
   launch("attention", attention_sm90_kernel<C>, x.clusters * split, C::kThreads,
          static_cast<std::size_t>(shared_bytes<C>(split > 1)), stream, x, split);

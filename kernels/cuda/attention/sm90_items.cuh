@@ -55,7 +55,6 @@ struct Sm90Launch {
   int key_tiles;
   int items;     // query tiles of all (batch entry, head)
   int clusters;  // of the grid; for the launcher to fill in
-  int lead;      // as in Sm90Choice
 };
 
 // For items of so many queries.
@@ -79,7 +78,6 @@ template <typename C>
 struct Barriers {
   ptx::Barrier full_keys[C::kStages], empty_keys[C::kStages], full_values[C::kStages], empty_values[C::kStages];
   ptx::Barrier full_queries[C::kConsumers], empty_queries[C::kConsumers];
-  ptx::Barrier turn[C::kConsumers];                                        // its consumer may start
   ptx::Barrier ready_partial[C::kConsumers], free_partial[C::kConsumers];  // counted in every block of the cluster
 };
 

@@ -30,7 +30,6 @@ struct Sm90Choice {
   int consumers;  // of a block: 1 to 3 warpgroups of 64 queries
   int split;      // blocks that divide the keys of the same queries, 1 to 8
   int multiprocessors;
-  int lead = 0;            // tiles of keys that a consumer is ahead of the next one's start; 0: all start together
   bool is_paired = false;  // sm90_pair.cu instead, where consumers and split mean nothing
 };
 
