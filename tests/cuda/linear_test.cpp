@@ -179,6 +179,7 @@ TEST_CASE("linear: no rows, and what it cannot do") {
   CHECK_THROWS_AS(linear.run(args, {}), Error);
   args.y_dtype = DType::f16;
   args.accumulate = true;
+  args.activation = Activation::relu;
   CHECK_THROWS_AS(linear.run(args, {}), Error);
   CHECK_THROWS_AS(PackedLinear(weight, nullptr, 0, 2, DType::f16), Error);
   CHECK_THROWS_AS(PackedLinear(weight, nullptr, 2, 2, DType::i32), Error);
