@@ -117,15 +117,18 @@ __device__ float sum_of_row(const float (&halves)[D::kHalves]) {
   return x;
 }
 
+// What is known of all rows: nothing; that groups are whole and aligned; that they fill all groups of a division.
+enum class Rows : std::uint8_t { any, grouped, full };
+
 // What a lane does with its part of a row.
-template <typename X, typename Y, typename D>
+template <typename X, typename Y, typename D, Rows kRows>
 class RowNorm {
  public:
   using Raw = Group<X, D::kGroup>;
 
   __device__ explicit RowNorm(const LayerNormLaunch& launch)
       : args_(launch.args),
-        is_vectorised_(launch.is_vectorised),
+        is_vectorised_(kRows != Rows::any || launch.is_vectorised),
         first_column_(static_cast<int>(threadIdx.x) % D::kLanes * D::kGroup) {
 #pragma unroll
     for (int i = 0; D::kHasWeights && i < D::kGroups; ++i) load_weights(i, column_of(i));
@@ -152,7 +155,8 @@ class RowNorm {
     const X* const x = x_of(row);
 #pragma unroll
     for (int i = 0; i < D::kGroups; ++i) {
-      if (column_of(i) < args_.cols) ptx::cp_async_cg_16(shared + i * kThreads, x + column_of(i), 16);
+      if (kRows == Rows::full || column_of(i) < args_.cols)
+        ptx::cp_async_cg_16(shared + i * kThreads, x + column_of(i), 16);
     }
   }
 
@@ -184,37 +188,49 @@ class RowNorm {
 #pragma unroll
       for (int i = 0; i < D::kGroup; ++i) sums[i / kHalf] += values[i];
     });
-    const float count = static_cast<float>(args_.cols), mean = sum_of_row<D>(sums) / count;
-    for_each_group([&](const float(&values)[D::kGroup], int column, int) {
+    const float share = 1.0f / static_cast<float>(args_.cols), mean = sum_of_row<D>(sums) * share;
+    for_each_group([&](float(&values)[D::kGroup], int column, int) {
 #pragma unroll
       for (int i = 0; i < D::kGroup; ++i) {
-        const float deviation = column + i < args_.cols ? values[i] - mean : 0.0f;
-        deviations[i / kHalf] += deviation;
-        squares[i / kHalf] += deviation * deviation;
+        values[i] = kRows == Rows::full || column + i < args_.cols ? values[i] - mean : 0.0f;
+        deviations[i / kHalf] += values[i];
+        squares[i / kHalf] += values[i] * values[i];
       }
     });
-    const float correction = sum_of_row<D>(deviations) / count;
-    const float variance = fmaxf(0.0f, sum_of_row<D>(squares) / count - correction * correction);
-    const float factor = 1.0f / sqrtf(variance + args_.eps);
+    const float correction = sum_of_row<D>(deviations) * share;
+    const float variance = fmaxf(0.0f, sum_of_row<D>(squares) * share - correction * correction);
+    const float factor = rsqrtf(variance + args_.eps);
     if (!exists) return;
-    Y* const y = static_cast<Y*>(args_.y) + row * args_.y_row_stride;
-    for_each_group([&](const float(&values)[D::kGroup], int column, int group) {
-      if constexpr (!D::kHasWeights) load_weights(0, column);
+    for_each_group([&](float(&values)[D::kGroup], int column, int group) {
       const int weights = D::kHasWeights ? group : 0;
-      float result[1][D::kGroup];
+      if constexpr (!D::kHasWeights) load_weights(0, column);
 #pragma unroll
       for (int i = 0; i < D::kGroup; ++i) {
-        result[0][i] = (values[i] - mean - correction) * factor * scale_[weights][i] + bias_[weights][i];
+        const float deviation = D::kGroups > 0 ? values[i] : values[i] - mean;
+        values[i] = (deviation - correction) * factor * scale_[weights][i] + bias_[weights][i];
       }
-      activate_all<Y>(result, args_.activation);
-      store_columns(y, result[0], column, args_.cols, is_vectorised_);
-      if constexpr (std::is_same_v<X, float> && std::is_same_v<Y, float>) {
-        if (args_.extra != nullptr) store_extra(args_, row, column, is_vectorised_, result[0]);
-      }
+      if constexpr (D::kGroups == 0) finish(row, column, kept);
     });
+    if constexpr (D::kGroups > 0) finish(row, first_column_, kept);
   }
 
  private:
+  // Groups of the row's result, the first at `column`.
+  __device__ void finish(std::int64_t row, int column, typename D::Values& values) const {
+    Y* const y = static_cast<Y*>(args_.y) + row * args_.y_row_stride;
+    activate_all<Y>(values, args_.activation);
+#pragma unroll
+    for (int i = 0; i < D::kKept; ++i, column += D::kLanes * D::kGroup) {
+      if (kRows == Rows::full) {
+        store_group(y + column, values[i]);
+      } else {
+        store_columns(y, values[i], column, args_.cols, is_vectorised_);
+      }
+      if constexpr (std::is_same_v<X, float> && std::is_same_v<Y, float>) {
+        if (args_.extra != nullptr) store_extra(args_, row, column, is_vectorised_, values[i]);
+      }
+    }
+  }
   __device__ void load_weights(int i, int column) {
     load_columns(scale_[i], args_.scale, column, args_.cols, is_vectorised_);
     load_columns(bias_[i], args_.bias, column, args_.cols, is_vectorised_);
@@ -233,18 +249,19 @@ __device__ std::int64_t first_row() {
 
 template <typename X, typename Y, typename D>
 __global__ void __launch_bounds__(kThreads) few_rows_kernel(const __grid_constant__ LayerNormLaunch launch) {
-  RowNorm<X, Y, D> norm(launch);
+  using Norm = RowNorm<X, Y, D, Rows::any>;
+  Norm norm(launch);
   dependent_launch();
   const std::int64_t row = first_row<D>();
   if (row / D::kWarpRows * D::kWarpRows >= launch.args.rows) return;  // the whole warp
-  typename RowNorm<X, Y, D>::Raw raw[D::kKept] = {};
+  typename Norm::Raw raw[D::kKept] = {};
   norm.load(row, raw);
   norm.run(row, raw);
 }
 
-template <typename X, typename Y, typename D>
+template <typename X, typename Y, typename D, Rows kRows>
 __global__ void __launch_bounds__(kThreads, kBlocks) many_rows_kernel(const __grid_constant__ LayerNormLaunch launch) {
-  using Norm = RowNorm<X, Y, D>;
+  using Norm = RowNorm<X, Y, D, kRows>;
   __shared__ typename Norm::Raw ring[kStages][D::kKept][kThreads];
   Norm norm(launch);
   const auto own = [&](int stage) { return &ring[stage][0][threadIdx.x]; };
@@ -262,7 +279,7 @@ __global__ void __launch_bounds__(kThreads, kBlocks) many_rows_kernel(const __gr
     typename Norm::Raw raw[D::kKept] = {};
 #pragma unroll
     for (int i = 0; i < D::kGroups; ++i) {
-      if (norm.column_of(i) < launch.args.cols) raw[i] = own(stage)[i * kThreads];
+      if (kRows == Rows::full || norm.column_of(i) < launch.args.cols) raw[i] = own(stage)[i * kThreads];
     }
     norm.start_copies(row + (kStages - 1) * step, own((stage + kStages - 1) % kStages));
     ptx::cp_async_commit_group();
@@ -277,7 +294,10 @@ void choose_kernel(const LayerNormLaunch& parameters, CudaStream stream) {
   const auto blocks = [&](int lanes) { return ceil_divide(parameters.args.rows, kThreads / lanes); };
   if constexpr (kGroups > 0 && kGroups <= kMostCopied) {
     if (parameters.is_vectorised && blocks(Many::kLanes) > kMostBlocks) {
-      return launch("layer_norm", many_rows_kernel<X, Y, Many>, kMostBlocks, kThreads, 0, stream, parameters);
+      const bool is_full = parameters.args.cols == kLanes * kGroups * Many::kGroup;
+      const auto kernel =
+          is_full ? many_rows_kernel<X, Y, Many, Rows::full> : many_rows_kernel<X, Y, Many, Rows::grouped>;
+      return launch("layer_norm", kernel, kMostBlocks, kThreads, 0, stream, parameters);
     }
   }
   launch("layer_norm", few_rows_kernel<X, Y, Few>, blocks(Few::kLanes), kThreads, 0, stream, parameters);
@@ -294,9 +314,9 @@ void choose_division(const LayerNormLaunch& parameters, CudaStream stream) {
     if (cols <= 384) return choose_kernel<X, Y, 32, 3>(parameters, stream);
     if (cols <= 1024) return choose_kernel<X, Y, 32, 8>(parameters, stream);
   } else {
-    if (cols <= 128) return choose_kernel<X, Y, 16, 1>(parameters, stream);
+    if (cols <= 128) return choose_kernel<X, Y, 8, 2>(parameters, stream);
     if (cols <= 192) return choose_kernel<X, Y, 8, 3>(parameters, stream);
-    if (cols <= 256) return choose_kernel<X, Y, 32, 1>(parameters, stream);
+    if (cols <= 256) return choose_kernel<X, Y, 16, 2>(parameters, stream);
     if (cols <= 384) return choose_kernel<X, Y, 16, 3>(parameters, stream);
     if (cols <= 512) return choose_kernel<X, Y, 32, 2>(parameters, stream);
     if (cols <= 768) return choose_kernel<X, Y, 32, 3>(parameters, stream);
