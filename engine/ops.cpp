@@ -276,25 +276,19 @@ void Ops::gated_sum_into(const Tensor& gates, const Tensor& added, const Tensor&
                    added.dtype});
 }
 
-void Ops::rope(const Tensor& x, const Tensor& table, int heads, int prefix) {
-  require(x.shape.rank() == 3 && x.dtype == dtype() && x.cols() % heads == 0, "rope", "x (B, N, heads * dim)", x);
-  const int head_dim = x.cols() / heads;
-  require(table.shape == Shape({x.shape[1] - prefix, head_dim}) && table.dtype == DType::f32 && table.is_dense(),
-          "rope", "a table (N - prefix, dim) in f32", table);
-  run(RopeArgs{x.data, static_cast<const float*>(table.data), static_cast<int>(x.shape[0]),
-               static_cast<int>(x.shape[1]), heads, head_dim, prefix, x.row_stride, x.dtype});
-}
-
-Tensor Ops::attention(const Tensor& q, const Tensor& k, const Tensor& v, int heads) {
+Tensor Ops::attention(const Tensor& q, const Tensor& k, const Tensor& v, int heads, const Rope* rope) {
   require(q.shape.rank() == 3 && q.dtype == dtype() && q.cols() % heads == 0, "attention", "q (B, N, heads * dim)", q);
   require(k.shape.rank() == 3 && k.dtype == dtype() && k.shape[0] == q.shape[0] && k.cols() == q.cols(), "attention",
           "k with the batch and width of q", k);
   require(v.shape.rank() == 3 && v.dtype == dtype() && v.shape[0] == q.shape[0] && v.shape[1] == k.shape[1] &&
               v.cols() % heads == 0,
           "attention", "v with the batch and tokens of k", v);
+  const int head_dim = q.cols() / heads;
+  require(!rope || (rope->table.shape == Shape({k.shape[1] - rope->prefix, head_dim}) &&
+                    rope->table.dtype == DType::f32 && rope->table.is_dense()),
+          "attention", "a table (N - prefix, dim) in f32", rope ? rope->table : q);
   Tensor out = empty({q.shape[0], q.shape[1], v.shape[2]}, dtype());
   const auto released = scope();
-  const int head_dim = q.cols() / heads;
   AttentionArgs args{.q = operand(q),
                      .k = operand(k),
                      .v = operand(v),
@@ -310,6 +304,7 @@ Tensor Ops::attention(const Tensor& q, const Tensor& k, const Tensor& v, int hea
                      .scale = 1.0f / std::sqrt(static_cast<float>(head_dim)),
                      .dtype = dtype(),
                      .scratch = nullptr};
+  if (rope) args.rope = {static_cast<const float*>(rope->table.data), rope->prefix, rope->width};
   args.scratch = arena_.allocate(scratch_bytes(args));
   run(args);
   return out;

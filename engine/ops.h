@@ -29,7 +29,6 @@
 #include "kernels/map_resize.h"
 #include "kernels/pooling.h"
 #include "kernels/rms_norm.h"
-#include "kernels/rope.h"
 #include "kernels/rows.h"
 #include "kernels/sine_embedding.h"
 #include "kernels/top_k.h"
@@ -61,6 +60,13 @@ struct ConvolutionEpilogue {
   Activation activation = Activation::none;
   bool accumulate = false;  // y as it was is added before the activation
   float post_scale = 1, post_bias = 0;
+};
+
+// Rotary positions of attention's queries and keys; see kernels/rope.h.
+struct Rope {
+  Tensor table;    // (N - prefix, D) f32
+  int prefix = 0;  // tokens at the start that have none
+  int width = 0;   // of the grid whose patches the others are, where its angles are those of rows and columns; or 0
 };
 
 // The vocabulary that models are written in. The public methods check shapes, once for every backend, take the result's
@@ -154,11 +160,9 @@ class Ops {
   // x (..., C) f32 = sigmoid of the gates' first half * x + sigmoid of their second * added; gates (..., 2 * C) f32.
   void gated_sum_into(const Tensor& gates, const Tensor& added, const Tensor& x);
 
-  // q (B, Nq, H * D), k (B, Nk, H * D), v (B, Nk, H * Dv) -> (B, Nq, H * Dv), dtype(); column slices are welcome.
-  Tensor attention(const Tensor& q, const Tensor& k, const Tensor& v, int heads);
-  // Rotates x (B, N, heads * D) in place, a slice of columns perhaps: q, k, or both side by side. table
-  // (N - prefix, D) f32; see kernels/rope.h.
-  void rope(const Tensor& x, const Tensor& table, int heads, int prefix);
+  // q (B, Nq, H * D), k (B, Nk, H * D), v (B, Nk, H * Dv) -> (B, Nq, H * Dv), dtype(); column slices are welcome. With
+  // a rope q and k are of the same tokens.
+  Tensor attention(const Tensor& q, const Tensor& k, const Tensor& v, int heads, const Rope* rope = nullptr);
   // value (B, sum of areas, H * D), reference (B, Q, 4) f32, offset_logits (B, Q, H * sum of points * 3) f32
   // -> (B, Q, H * D), dtype(). points: samples of a head in each level. See kernels/deformable_attention.h.
   Tensor deformable_attention(const Tensor& value, std::span<const GridSize> levels, const Tensor& reference,
@@ -254,7 +258,6 @@ class Ops {
   virtual void run(const RmsNormArgs& args) = 0;
   virtual void run(const SwigluArgs& args) = 0;
   virtual void run(const GatedSumArgs& args) = 0;
-  virtual void run(const RopeArgs& args) = 0;
   virtual void run(const AttentionArgs& args) = 0;
   virtual void run(const DeformableAttentionArgs& args) = 0;
   virtual void run(const SineEmbeddingArgs& args) = 0;

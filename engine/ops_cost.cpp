@@ -142,11 +142,6 @@ void CostOps::run(const GatedSumArgs& args) {
   count(0, 4 * bytes_of(elements, DType::f32) + bytes_of(elements, args.b_dtype));
 }
 
-void CostOps::run(const RopeArgs& args) {
-  const double elements = as_double(args.batch) * args.tokens * args.heads * args.head_dim;
-  count(0, 2 * bytes_of(elements, args.dtype));
-}
-
 void CostOps::run(const AddMeanArgs& args) {
   count(0, 2 * bytes_of(as_double(args.batch) * args.tokens * args.cols, args.dtype));
 }

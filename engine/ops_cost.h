@@ -59,7 +59,6 @@ class CostOps final : public Ops {
   void run(const RmsNormArgs& args) override;
   void run(const SwigluArgs& args) override;
   void run(const GatedSumArgs& args) override;
-  void run(const RopeArgs& args) override;
   void run(const AddMeanArgs& args) override;
   void run(const ActivationArgs& args) override;
   void run(const ClampArgs& args) override;

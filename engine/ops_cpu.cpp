@@ -192,9 +192,6 @@ class CpuOps final : public Ops {
   void run(const GatedSumArgs& args) override {
     perform("gated_sum", {args.rows, args.cols}, [&] { cpu::gated_sum(args, pool_); });
   }
-  void run(const RopeArgs& args) override {
-    perform("rope", {args.batch, args.tokens, args.heads}, [&] { cpu::rope(args, pool_); });
-  }
   void run(const AddMeanArgs& args) override {
     perform("add_mean", {args.batch, args.tokens, args.cols}, [&] { cpu::add_mean(args, pool_); });
   }

@@ -166,9 +166,6 @@ class CudaOps final : public Ops {
   void run(const GatedSumArgs& args) override {
     perform("gated_sum", {args.rows, args.cols}, [&] { cuda::gated_sum(args, stream_.get()); });
   }
-  void run(const RopeArgs& args) override {
-    perform("rope", {args.batch, args.tokens, args.heads}, [&] { cuda::rope(args, stream_.get()); });
-  }
   void run(const AddMeanArgs& args) override {
     perform("add_mean", {args.batch, args.tokens, args.cols}, [&] { cuda::add_mean(args, stream_.get()); });
   }

@@ -6,6 +6,7 @@
 #include "kernels/base/batch_plan.h"
 #include "kernels/base/dtype.h"
 #include "kernels/base/stream.h"
+#include "kernels/rope.h"
 
 namespace vistazo {
 
@@ -36,6 +37,7 @@ struct AttentionArgs {
   float scale;    // usually 1 / sqrt(head_dim)
   DType dtype;    // f32 or bf16, on CUDA f16 too; of q, k, v and out
   void* scratch;  // cpu::attention_scratch_bytes(), aligned to 64 bytes; CUDA needs none
+  AttentionRope rope{};  // of q and k, which are of the same tokens then
 };
 
 namespace cpu {
@@ -44,7 +46,8 @@ namespace cpu {
 enum class AttentionPath { automatic, amx, avx512_bf16, simd };
 
 std::size_t attention_scratch_bytes(const AttentionArgs& args, const ThreadPool& pool);
-// Throws Error{unsupported} for a dtype, dimension or path that it cannot run.
+// Throws Error{unsupported} for a dtype, dimension or path that it cannot run, Error{argument} for a rope that does not
+// fit.
 void attention(const AttentionArgs& args, const ThreadPool& pool, AttentionPath path = AttentionPath::automatic);
 
 }  // namespace cpu
@@ -56,7 +59,7 @@ namespace cuda {
 enum class AttentionPath { automatic, sm90, sm80 };
 
 // On the stream; pointers are to device memory. f16 and bf16 need compute capability 8.0. Throws Error{unsupported} for
-// a dtype, dimension or path that it cannot run.
+// a dtype, dimension or path that it cannot run, Error{argument} for a rope that does not fit.
 void attention(const AttentionArgs& args, CudaStream stream, AttentionPath path = AttentionPath::automatic,
                const BatchPlan& plan = {});
 

@@ -26,13 +26,12 @@ VitBlock read_vit_block(const WeightCursor& w, const VitConfig& c) {
           .fc2 = w.linear("mlp.fc2", c.mlp_dim, c.dim, scale2)};
 }
 
-void run_vit_block(Ops& ops, const VitBlock& block, const VitConfig& c, const Tensor& x, const VitRope* rope) {
+void run_vit_block(Ops& ops, const VitBlock& block, const VitConfig& c, const Tensor& x, const Rope* rope) {
   {
     const auto released = ops.scope();
     const Tensor qkv = ops.linear(ops.layer_norm(x, block.norm1), block.qkv);  // (B, N, 3C)
-    if (rope) ops.rope(qkv.columns(0, 2 * c.dim), rope->table, 2 * c.heads, rope->prefix);
-    const Tensor mixed =
-        ops.attention(qkv.columns(0, c.dim), qkv.columns(c.dim, 2 * c.dim), qkv.columns(2 * c.dim, 3 * c.dim), c.heads);
+    const Tensor mixed = ops.attention(qkv.columns(0, c.dim), qkv.columns(c.dim, 2 * c.dim),
+                                       qkv.columns(2 * c.dim, 3 * c.dim), c.heads, rope);
     ops.linear_add(mixed, block.proj, x);
   }
   const auto released = ops.scope();

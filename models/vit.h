@@ -17,12 +17,6 @@ struct VitConfig {
   bool has_gated_mlp = false;  // fc1 makes a gate and a value of mlp_dim each: kernels/gates.h
 };
 
-// Rotary positions of queries and keys, but for the first `prefix` tokens: see kernels/rope.h.
-struct VitRope {
-  Tensor table;
-  int prefix = 0;
-};
-
 struct VitBlock {
   Norm norm1;
   Linear qkv, proj;
@@ -34,6 +28,6 @@ struct VitBlock {
 VitBlock read_vit_block(const WeightCursor& w, const VitConfig& c);
 
 // x (B, N, C) in residual_dtype(), updated in place: every token attends to the N tokens of its own batch entry.
-void run_vit_block(Ops& ops, const VitBlock& block, const VitConfig& c, const Tensor& x, const VitRope* rope = nullptr);
+void run_vit_block(Ops& ops, const VitBlock& block, const VitConfig& c, const Tensor& x, const Rope* rope = nullptr);
 
 }  // namespace vistazo

@@ -16,8 +16,6 @@
 namespace vistazo::cpu {
 namespace {
 
-constexpr int kMaxDim = 128;
-
 struct Path {
   int tile_queries;  // most rows of a tile
   int query_step;    // rows that are computed together
@@ -91,6 +89,7 @@ void check(const AttentionArgs& args) {
       fail(Error::Code::unsupported, "attention: {} is {}, must be 1 to {}", name, dim, kMaxDim);
     }
   }
+  check_rope(args.rope, args.queries, args.keys, args.head_dim);
 }
 
 std::size_t worker_bytes(const AttentionArgs& args) {
@@ -139,6 +138,8 @@ void attention(const AttentionArgs& args, const ThreadPool& pool, AttentionPath 
     tile.head_dim = args.head_dim;
     tile.value_dim = args.value_dim;
     tile.scale = args.scale;
+    tile.rope = args.rope;
+    tile.first_query = static_cast<int>(first);
     tile.scratch = static_cast<std::byte*>(args.scratch) + static_cast<std::size_t>(worker) * scratch_stride;
     path.attend(tile, args.dtype);
   });

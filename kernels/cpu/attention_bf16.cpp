@@ -5,7 +5,7 @@
 // softmax holds one query per lane and needs no sum across lanes; and two rows of 2^S^T side by side, rounded to bf16,
 // already are a row of the second product's right operand. Left operands are plain rows: K is copied, V transposed,
 // once per block of keys and tile of up to 512 queries. All operands are stored as 1 KiB AMX tiles: 16 rows of 64
-// bytes.
+// bytes. Rows of Q and K that are to be rotated are rotated on the way, in the first-level cache.
 //
 //   for each block of kKeyBlock keys:
 //     for each group of 32 queries:   scores, their maximum, weights, weighted values
@@ -136,18 +136,61 @@ VISTAZO_BF16_INLINE __mmask32 first_lanes(int count) {
   return count >= 32 ? ~__mmask32{0} : count <= 0 ? 0 : static_cast<__mmask32>((1u << count) - 1u);
 }
 
+// 32 elements as f32.
+struct Floats32 {
+  __m512 low, high;
+};
+VISTAZO_BF16_INLINE __m512 widen(__m256i half) {
+  return _mm512_castsi512_ps(_mm512_slli_epi32(_mm512_cvtepu16_epi32(half), 16));
+}
+VISTAZO_BF16_INLINE Floats32 load_floats(const Bf16* from, __mmask32 mask) {
+  const __m512i bits = _mm512_maskz_loadu_epi16(mask, from);
+  return {widen(_mm512_castsi512_si256(bits)), widen(_mm512_extracti64x4_epi64(bits, 1))};
+}
+VISTAZO_BF16_INLINE Floats32 load_floats(const float* from, __mmask32 mask) {
+  return {_mm512_maskz_loadu_ps(static_cast<__mmask16>(mask), from),
+          _mm512_maskz_loadu_ps(static_cast<__mmask16>(mask >> 16), from + 16)};
+}
+
+// The row of a token, or `rotated` with what rotation (kernels/rope.h) makes of it.
+VISTAZO_BF16_INLINE const Bf16* rotate_row(const AttentionTile& tile, int token, const Bf16* row, Bf16* rotated) {
+  const float* cosines = angles_of(tile, token);
+  if (cosines == nullptr) return row;
+  const int half = tile.head_dim / 2;
+  const float* sines = cosines + half;
+  for (int i = 0; i < half; i += kTileDepth) {
+    const __mmask32 mask = first_lanes(half - i);
+    const Floats32 a = load_floats(row + i, mask), b = load_floats(row + half + i, mask);
+    const Floats32 cosine = load_floats(cosines + i, mask), sine = load_floats(sines + i, mask);
+    const __m512bh low = _mm512_cvtne2ps_pbh(_mm512_fnmadd_ps(b.high, sine.high, _mm512_mul_ps(a.high, cosine.high)),
+                                             _mm512_fnmadd_ps(b.low, sine.low, _mm512_mul_ps(a.low, cosine.low)));
+    const __m512bh high = _mm512_cvtne2ps_pbh(_mm512_fmadd_ps(a.high, sine.high, _mm512_mul_ps(b.high, cosine.high)),
+                                              _mm512_fmadd_ps(a.low, sine.low, _mm512_mul_ps(b.low, cosine.low)));
+    _mm512_mask_storeu_epi16(rotated + i, mask, (__m512i)low);
+    _mm512_mask_storeu_epi16(rotated + half + i, mask, (__m512i)high);
+  }
+  return rotated;
+}
+
 // Q^T of all groups, with the sign of the scale. Queries and dimensions behind the last are zero.
 VISTAZO_BF16 void pack_queries(const AttentionTile& tile, Bf16* to) {
   const auto* q = static_cast<const Bf16*>(tile.q);
   const __m512i sign = _mm512_set1_epi16(std::signbit(tile.scale) ? static_cast<short>(0x8000) : short{0});
   const int padded = ceil_divide(tile.queries, kGroupQueries) * kGroupQueries;
+  alignas(64) Bf16 rotated[kTileRows][kMaxDim];
   for (int first = 0; first < padded; first += kTileRows) {
+    const int queries = std::min(tile.queries - first, kTileRows);
+    const Bf16* from[kTileRows];
+    for (int i = 0; i < kTileRows; ++i) {
+      from[i] = i < queries
+                    ? rotate_row(tile, tile.first_query + first + i, q + (first + i) * tile.q_row_stride, rotated[i])
+                    : q;
+    }
     for (int d = 0; d < tile.head_dim; d += kTileDepth, to += kTileHalves) {
       const __mmask32 mask = first_lanes(tile.head_dim - d);
       __m512i rows[16];
       for (int i = 0; i < 16; ++i) {
-        const bool is_query = first + i < tile.queries;
-        rows[i] = _mm512_maskz_loadu_epi16(is_query ? mask : 0, q + (is_query ? first + i : 0) * tile.q_row_stride + d);
+        rows[i] = _mm512_maskz_loadu_epi16(i < queries ? mask : 0, from[i] + d);
         rows[i] = _mm512_xor_si512(rows[i], sign);
       }
       transpose(rows);
@@ -161,12 +204,13 @@ VISTAZO_BF16 void pack_keys(const AttentionTile& tile, int first, int keys, Bf16
   const auto* k = static_cast<const Bf16*>(tile.k) + first * tile.k_row_stride;
   const int depth = ceil_divide(tile.head_dim, kTileDepth);
   const int padded = ceil_divide(keys, kTileDepth) * kTileDepth;
+  alignas(64) Bf16 rotated[kMaxDim];
   for (int key = 0; key < padded; ++key) {
     Bf16* row = to + key / kTileRows * depth * kTileHalves + key % kTileRows * kTileDepth;
+    const Bf16* from = key < keys ? rotate_row(tile, first + key, k + key * tile.k_row_stride, rotated) : k;
     for (int d = 0; d < depth; ++d) {
       const __mmask32 mask = key < keys ? first_lanes(tile.head_dim - d * kTileDepth) : 0;
-      const Bf16* from = k + (key < keys ? key : 0) * tile.k_row_stride + d * kTileDepth;
-      _mm512_store_si512(row + d * kTileHalves, _mm512_maskz_loadu_epi16(mask, from));
+      _mm512_store_si512(row + d * kTileHalves, _mm512_maskz_loadu_epi16(mask, from + d * kTileDepth));
     }
   }
 }

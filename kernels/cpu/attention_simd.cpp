@@ -3,7 +3,7 @@
 // Vectors run over queries. Scores are computed transposed, S^T = K Q^T, and so is the output, O^T = V^T P^T: then a
 // row of K or V is read as it lies, one element broadcast at a time (no transposing, no tails in keys or dimensions),
 // and the softmax works on whole vectors, one query per lane, without a horizontal sum. Only Q and the output are
-// transposed, once per tile.
+// transposed, once per tile. Both Q and K are rotated, where they are, as they are copied.
 //
 //   for each block of kKeyBlock keys:                      (K and V are copied to scratch as dense rows of f32)
 //     for each group of up to kVectors vectors of queries:
@@ -27,6 +27,7 @@
 
 #include "kernels/base/aligned.h"
 #include "kernels/base/half.h"
+#include "kernels/cpu/rope-inl.h"
 
 #ifndef VISTAZO_KERNELS_CPU_ATTENTION_SIMD_ONCE
 #define VISTAZO_KERNELS_CPU_ATTENTION_SIMD_ONCE
@@ -65,7 +66,6 @@ inline std::size_t simd_scratch(int head_dim, int value_dim, void* memory, SimdS
 
 HWY_BEFORE_NAMESPACE();
 namespace vistazo::cpu::HWY_NAMESPACE {
-namespace hn = hwy::HWY_NAMESPACE;
 
 using Floats = HWY_CAPPED(float, 16);
 using Ints = hn::RebindToSigned<Floats>;
@@ -242,6 +242,13 @@ void pack_queries(const AttentionTile& tile, int first, int count, int width, fl
   const float sign = std::signbit(tile.scale) ? -1.0f : 1.0f;
   for (int lane = 0; lane < width; ++lane) {
     const T* HWY_RESTRICT row = static_cast<const T*>(tile.q) + (first + lane) * tile.q_row_stride;
+    const float* angles = lane < count ? angles_of(tile, tile.first_query + first + lane) : nullptr;
+    if (angles != nullptr) {
+      HWY_ALIGN float rotated[kMaxDim];
+      rotate_row(row, angles, static_cast<std::size_t>(tile.head_dim / 2), rotated);
+      for (int i = 0; i < tile.head_dim; ++i) q[i * width + lane] = sign * rotated[i];
+      continue;
+    }
     for (int i = 0; i < tile.head_dim; ++i) q[i * width + lane] = lane < count ? sign * load_element(row + i) : 0.0f;
   }
 }
@@ -257,13 +264,17 @@ void write_output(const AttentionTile& tile, int first, int count, int width, co
 
 // Dense rows of f32. Rows that are a page apart, as in a packed projection of several heads, would miss the address
 // translation cache at every pass over the block: copied, f32 runs 10% faster at 1940 tokens of 6 heads, as fast at
-// 580.
-template <typename T>
+// 580. angles(row): the cosines and sines that it is rotated by, or null.
+template <typename T, typename Angles>
 HWY_INLINE void copy_rows(const T* HWY_RESTRICT from, std::int64_t row_stride, int rows, int cols,
-                          float* HWY_RESTRICT to) {
+                          float* HWY_RESTRICT to, Angles&& angles) {
   const Floats d;
   const auto columns = static_cast<std::size_t>(cols);
   for (int row = 0; row < rows; ++row, from += row_stride, to += columns) {
+    if (const float* turn = angles(row); turn != nullptr) {
+      rotate_row(from, turn, columns / 2, to);
+      continue;
+    }
     std::size_t i = 0;
     for (; i + kLanes <= columns; i += kLanes) {
       if constexpr (sizeof(T) == sizeof(float)) {
@@ -306,9 +317,9 @@ void attend(const AttentionTile& tile) {
   for (int first_key = 0; first_key < tile.keys; first_key += kKeyBlock) {
     const int keys = std::min(tile.keys - first_key, kKeyBlock);
     copy_rows(static_cast<const T*>(tile.k) + first_key * tile.k_row_stride, tile.k_row_stride, keys, tile.head_dim,
-              scratch.k);
+              scratch.k, [&](int row) { return angles_of(tile, first_key + row); });
     copy_rows(static_cast<const T*>(tile.v) + first_key * tile.v_row_stride, tile.v_row_stride, keys, tile.value_dim,
-              scratch.v);
+              scratch.v, [](int) -> const float* { return nullptr; });
     const Broadcast k{scratch.k, tile.head_dim, 1}, v{scratch.v, 1, tile.value_dim};
     for (int g = 0; g < group_count; ++g) {
       const auto add = vectors[g] == 3 ? add_block<3> : vectors[g] == 2 ? add_block<2> : add_block<1>;

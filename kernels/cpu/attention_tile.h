@@ -4,11 +4,14 @@
 #include <cstdint>
 
 #include "kernels/base/dtype.h"
+#include "kernels/rope.h"
 
 // What the launcher in attention.cpp hands to a code path: a run of query rows of one (batch entry, head) pair, to be
 // attended to all keys of that pair. A row's result depends on nothing but its own values and the keys, so a caller may
 // cut the queries as it likes.
 namespace vistazo::cpu {
+
+inline constexpr int kMaxDim = 128;  // of a head
 
 struct AttentionTile {
   const void *q, *k, *v;  // row 0 of each: head_dim, head_dim and value_dim elements
@@ -18,8 +21,16 @@ struct AttentionTile {
   int keys;
   int head_dim, value_dim;
   float scale;
-  void* scratch;  // the path's scratch bytes, aligned to 64
+  AttentionRope rope;
+  int first_query;  // the token of row 0 of q; that of k is token 0
+  void* scratch;    // the path's scratch bytes, aligned to 64
 };
+
+// The cosines of a token, its sines behind them; null for a token that stays as it is.
+inline const float* angles_of(const AttentionTile& tile, int token) {
+  if (tile.rope.table == nullptr || token < tile.rope.prefix) return nullptr;
+  return tile.rope.table + std::int64_t{token - tile.rope.prefix} * tile.head_dim;
+}
 
 // Every path: the most query rows of a tile and the number of rows that a tile should be a multiple of, the scratch
 // that one needs, and the kernel.

@@ -5,7 +5,6 @@
 #include "kernels/distribution.h"
 #include "kernels/gates.h"
 #include "kernels/rms_norm.h"
-#include "kernels/rope.h"
 #include "tests/support/buffers.h"
 
 namespace vistazo {
@@ -20,18 +19,6 @@ DType dtype_of(const benchmark::State& state) {
 void count_bytes(benchmark::State& state, std::size_t bytes) {
   state.SetBytesProcessed(state.iterations() * static_cast<std::int64_t>(bytes));
 }
-
-// q and k of 1605 tokens and 6 heads of 64, in a packed projection.
-void bench_rope(benchmark::State& state) {
-  const int tokens = 1605, heads = 12, head_dim = 64, stride = 3 * 384;
-  const DType dtype = dtype_of(state);
-  testing::GuardedBuffer x(testing::random_floats(std::size_t{tokens} * stride, 1), dtype);
-  const auto table = testing::random_floats(std::size_t{tokens - 5} * head_dim, 2);
-  const ThreadPool pool(1);
-  for (auto _ : state) cpu::rope({x.data(), table.data(), 1, tokens, heads, head_dim, 5, stride, dtype}, pool);
-  count_bytes(state, 2 * std::size_t{tokens} * heads * head_dim * size_of(dtype));
-}
-BENCHMARK(bench_rope)->Name("rope")->ArgNames({"bf16"})->Arg(0)->Arg(1)->Unit(benchmark::kMicrosecond);
 
 void bench_rms_norm(benchmark::State& state) {
   const DType dtype = dtype_of(state);

@@ -8,15 +8,13 @@
 #include "kernels/base/error.h"
 #include "kernels/gates.h"
 #include "kernels/rms_norm.h"
-#include "kernels/rope.h"
 #include "tests/cuda/device_buffer.h"
 #include "tests/reference/gates.h"
 #include "tests/reference/rms_norm.h"
-#include "tests/reference/rope.h"
 #include "tests/support/buffers.h"
 #include "tests/support/strided.h"
 
-// swiglu, gated_sum, rms_norm and rope.
+// swiglu, gated_sum and rms_norm.
 namespace vistazo {
 namespace {
 
@@ -139,50 +137,12 @@ TEST_CASE("rms_norm: sizes, dtypes, strides, large and small values") {
   }
 }
 
-TEST_CASE("rope: heads of any even size, prefix tokens, strides") {
-  struct Case {
-    int batch, tokens, heads, head_dim, prefix, gap;
-  };
-  for (const Case c : {Case{1, 197, 6, 64, 1, 192},
-                       {2, 65, 3, 28, 5, 0},
-                       {3, 17, 1, 2, 0, 1},
-                       {2, 9, 5, 34, 4, 3},
-                       {1, 577, 12, 48, 5, 0},
-                       {1, 3, 2, 8, 3, 0}}) {
-    for (const DType dtype : kDTypes) {
-      CAPTURE(c.tokens);
-      CAPTURE(c.head_dim);
-      const int cols = c.heads * c.head_dim;
-      const auto values =
-          testing::rounded(random_floats(static_cast<std::size_t>(c.batch * c.tokens * cols), 1), dtype);
-      auto table =
-          random_floats(static_cast<std::size_t>(std::max(1, c.tokens - c.prefix) * c.head_dim), 9, 0.0f, 5.0f);
-      for (float& entry : table) entry = std::sin(entry);
-      const DeviceBuffer x(testing::spread_rows(values, cols, c.gap), dtype), table_buffer(table, DType::f32);
-      RopeArgs args{x.data(), floats(table_buffer), c.batch, c.tokens, c.heads, c.head_dim,
-                    c.prefix, cols + c.gap,         dtype};
-      cuda::rope(args, nullptr);
-      args.table = table.data();
-      const auto expected = reference::rope<double>(args, values);
-      const double plain = relative_error(reference::rope<float>(args, values), expected);
-      const auto result = testing::gather_rows(x.floats(), cols, c.gap);
-      CHECK(relative_error(result, expected) <= tolerance(plain, dtype));
-      CHECK(x.is_guard_intact());
-      // Prefix tokens keep their bits.
-      const auto prefix = static_cast<std::ptrdiff_t>(c.prefix * cols);
-      CHECK(std::equal(result.begin(), result.begin() + prefix, values.begin()));
-    }
-  }
-}
-
-TEST_CASE("swiglu, gated_sum, rms_norm, rope: refuse what they cannot do") {
+TEST_CASE("swiglu, gated_sum, rms_norm: refuse what they cannot do") {
   CHECK_THROWS_AS(cuda::swiglu({nullptr, nullptr, 1, 2, 3, DType::f32}, nullptr), Error);
   CHECK_THROWS_AS(cuda::swiglu({nullptr, nullptr, 1, 2, 4, DType::i32}, nullptr), Error);
   CHECK_THROWS_AS(cuda::gated_sum({nullptr, nullptr, nullptr, nullptr, 1, 0, DType::f32}, nullptr), Error);
   CHECK_THROWS_AS(cuda::rms_norm({nullptr, nullptr, nullptr, 1, 4, 3, 4, 1e-6f, DType::f32, DType::f32}, nullptr),
                   Error);
-  CHECK_THROWS_AS(cuda::rope({nullptr, nullptr, 1, 1, 2, 3, 0, 6, DType::f32}, nullptr), Error);
-  CHECK_THROWS_AS(cuda::rope({nullptr, nullptr, 1, 1, 2, 2, 0, 3, DType::f32}, nullptr), Error);
 }
 
 }  // namespace

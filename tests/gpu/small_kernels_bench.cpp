@@ -23,7 +23,6 @@
 #include "kernels/layer_norm.h"
 #include "kernels/map_resize.h"
 #include "kernels/pooling.h"
-#include "kernels/rope.h"
 #include "kernels/rows.h"
 #include "kernels/sine_embedding.h"
 #include "kernels/top_k.h"
@@ -262,18 +261,6 @@ void bench_long_top_k(int rows, int cols) {
          [&](CudaStream stream) { cuda::top_k(args, stream); });
 }
 
-// q and k of a trunk of DEIMv2-S at 640 x 640, in a packed projection.
-void bench_rope(int batch) {
-  constexpr int kTokens = 1605, kPrefix = 5, kHeads = 3, kHeadDim = 64;
-  constexpr std::int64_t kRow = std::int64_t{3} * kHeads * kHeadDim;
-  const DeviceBuffer qkv(random_values(std::size_t(batch) * kTokens * kRow), DType::bf16),
-      table(std::vector<float>(std::size_t(kTokens - kPrefix) * kHeadDim, 0.7071f), DType::f32);
-  const RopeArgs args{qkv.data(), floats(table), batch, kTokens, 2 * kHeads, kHeadDim, kPrefix, kRow, DType::bf16};
-  report(fmt::format("rope, batch {}, 1600 tokens, 2 x 3 heads of 64, bf16", batch),
-         2.0 * 2 * batch * (kTokens - kPrefix) * 2 * kHeads * kHeadDim,
-         [&](CudaStream stream) { cuda::rope(args, stream); });
-}
-
 void bench_resize(int height, int width, int side, bool rounding) {
   std::mt19937 generator(2);
   std::vector<std::uint8_t> bytes(std::size_t(height) * width * 3);
@@ -323,7 +310,6 @@ void bench_all() {
     bench_selection(batch, 300, 91, -1e9f);
     bench_selection(batch, 300, 91, 0.0f);
     bench_long_top_k(batch, 8400);
-    bench_rope(batch);
   }
   bench_selection(1, 900, 365, -1e9f);
   for (const bool rounding : {true, false}) {

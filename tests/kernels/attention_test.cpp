@@ -2,7 +2,6 @@
 
 #include <doctest/doctest.h>
 #include <fmt/core.h>
-#include <hwy/targets.h>
 
 #include <algorithm>
 #include <cmath>
@@ -13,6 +12,7 @@
 
 #include "kernels/base/error.h"
 #include "kernels/cpu/thread_pool.h"
+#include "tests/kernels/attention_paths.h"
 #include "tests/reference/attention.h"
 #include "tests/support/buffers.h"
 
@@ -21,77 +21,10 @@ namespace {
 
 using cpu::AttentionPath;
 using reference::AttentionShape;
+using testing::dense_args;
+using testing::for_each_path;
 using testing::GuardedBuffer;
-
-struct NamedPath {
-  const char* name;
-  AttentionPath path;
-};
-constexpr NamedPath kPaths[] = {
-    {"amx", AttentionPath::amx}, {"avx512_bf16", AttentionPath::avx512_bf16}, {"simd", AttentionPath::simd}};
-
-AttentionArgs dense_args(const AttentionShape& s, const void* q, const void* k, const void* v, void* out, DType dtype) {
-  const auto operand = [&](const void* data, int tokens, int dim) {
-    const std::int64_t row = std::int64_t{s.heads} * dim;
-    return AttentionOperand{data, tokens * row, row};
-  };
-  AttentionArgs args{};
-  args.q = operand(q, s.queries, s.head_dim);
-  args.k = operand(k, s.keys, s.head_dim);
-  args.v = operand(v, s.keys, s.value_dim);
-  args.out = out;
-  args.out_row_stride = std::int64_t{s.heads} * s.value_dim;
-  args.out_batch_stride = s.queries * args.out_row_stride;
-  args.batch = s.batch;
-  args.heads = s.heads;
-  args.queries = s.queries;
-  args.keys = s.keys;
-  args.head_dim = s.head_dim;
-  args.value_dim = s.value_dim;
-  args.scale = 1.0f / std::sqrt(static_cast<float>(s.head_dim));
-  args.dtype = dtype;
-  return args;
-}
-
-// Runs with a scratch that is guarded on both sides.
-void run(AttentionArgs args, AttentionPath path, int threads = 2) {
-  const ThreadPool pool(threads);
-  GuardedBuffer scratch(cpu::attention_scratch_bytes(args, pool), DType::u8);
-  args.scratch = scratch.data();
-  cpu::attention(args, pool, path);
-  CHECK(scratch.is_guard_intact());
-}
-
-bool is_available(AttentionPath path, DType dtype) {
-  float value[4] = {};
-  AttentionArgs args = dense_args({1, 1, 1, 1, 1, 1}, value, value + 1, value + 2, value + 3, dtype);
-  const ThreadPool pool(1);
-  AlignedBuffer scratch(cpu::attention_scratch_bytes(args, pool));
-  args.scratch = scratch.data();
-  try {
-    cpu::attention(args, pool, path);
-  } catch (const Error& error) {
-    CHECK(error.code == Error::Code::unsupported);
-    return false;
-  }
-  return true;
-}
-
-// Calls body(name, path) for every code path of this machine; the portable one for every vector unit.
-void for_each_path(DType dtype, const std::function<void(const std::string&, AttentionPath)>& body) {
-  for (const auto& [name, path] : kPaths) {
-    if (!is_available(path, dtype)) continue;
-    if (path != AttentionPath::simd) {
-      body(name, path);
-      continue;
-    }
-    for (const std::int64_t target : hwy::SupportedAndGeneratedTargets()) {
-      hwy::SetSupportedTargetsForTest(target);
-      body(fmt::format("{} {}", name, hwy::TargetName(target)), path);
-    }
-    hwy::SetSupportedTargetsForTest(0);
-  }
-}
+using testing::run;
 
 struct Inputs {
   std::vector<float> q, k, v;

@@ -11,7 +11,8 @@ namespace vistazo::cuda {
 // keys. With one consumer to a block two blocks share a multiprocessor, and the next kernel finds room early, which
 // suits few items; three consumers read K and V a third as often. A cluster starts and ends slowly: its blocks pay from
 // about 1500 keys on, where they fill multiprocessors that were idle. Pairs (sm90_pair.cu) take half as many steps of
-// 64 keys; nothing speaks for them once every multiprocessor has more than its two blocks.
+// 64 keys; nothing speaks for them once every multiprocessor has more than its two blocks. They do not rotate keys.
+// What rotation costs the others is not in the model.
 std::array<Sm90Estimate, 4> estimate_sm90(const AttentionArgs& args, int multiprocessors) {
   const bool is_narrow = std::max(args.head_dim, args.value_dim) <= 32;
   const double tile_factor = is_narrow ? 0.85 : 1.0, round_factor = is_narrow ? 0.7 : 1.0;
@@ -32,8 +33,9 @@ std::array<Sm90Estimate, 4> estimate_sm90(const AttentionArgs& args, int multipr
                      std::max(1.0, (rounds + std::ceil(rounds)) / 2) * round(2.0, is_alone ? 0.8 : 1.04, tiles(128, 1));
   const double three = 1.0 + std::ceil(items(3) / multiprocessors) * round(1.9, 1.05, tiles(96, 1));
   const double clusters = std::ceil(items(3) / (multiprocessors / 2)) * round(7.5, 1.05, tiles(96, 2));
-  const double pairs = rounds <= 1 ? round(is_alone ? 1.5 : 2.6, is_alone ? 0.8 : 1.1, tiles(64, 2))
-                                   : std::numeric_limits<double>::infinity();
+  const double pairs = rounds <= 1 && args.rope.table == nullptr
+                           ? round(is_alone ? 1.5 : 2.6, is_alone ? 0.8 : 1.1, tiles(64, 2))
+                           : std::numeric_limits<double>::infinity();
   return {{{{1, 1, multiprocessors}, one},
            {{3, 1, multiprocessors}, three},
            {{3, 2, multiprocessors}, clusters},

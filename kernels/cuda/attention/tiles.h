@@ -16,8 +16,19 @@ enum class RowCopy : std::uint8_t {
   elements,  // one by one
 };
 
+// The table of args.rope, as kernels read it.
+struct RopeTable {
+  const float* table;                     // null: nothing is rotated
+  int prefix, end;                        // the tokens that are rotated
+  std::uint32_t head_dim, half, quarter;  // quarter: rounded down
+  std::uint32_t width;                    // of the grid; 0 where every token's own entry is read
+  std::uint32_t reciprocal;               // 2^32 / width, rounded up
+  bool is_aligned;                        // halves of a head are whole groups of 16 bytes, in the table too
+};
+
 struct AttentionLaunch {
   AttentionArgs args;
+  RopeTable rope;
   int query_tiles;    // of one (batch entry, head); block i does tile i % query_tiles of pair i / query_tiles
   float scale_log2;   // |scale| * log2(e), at least the smallest normal number: -infinity times it stays that
   bool is_q_negated;  // the sign of scale
@@ -30,13 +41,14 @@ struct Sm90Choice {
   int consumers;  // of a block: 1 to 3 warpgroups of 64 queries
   int split;      // blocks that divide the keys of the same queries, 1 to 8
   int multiprocessors;
-  bool is_paired = false;  // sm90_pair.cu instead, where consumers and split mean nothing
+  bool is_paired = false;  // sm90_pair.cu instead, where it can run it; consumers and split mean nothing there
 };
 
 // Checks the arguments and finds how operands may be read. Throws Error{unsupported}.
 AttentionLaunch make_attention_launch(const AttentionArgs& args);
-// Whether sm90.cu and sm90_pair.cu can run it: 16-bit elements, every row at a multiple of 16 bytes, strides that are
-// positive, dimensions that are multiples of 8, a scale that is not negative.
+// Whether sm90.cu can run it: 16-bit elements, every row at a multiple of 16 bytes, strides that are positive,
+// dimensions that are multiples of 8, a scale that is not negative; with a rope dimensions up to 64, that of q and k a
+// multiple of 16. sm90_pair.cu can where also there is no rope and dimensions are up to 64.
 bool suits_sm90(const AttentionLaunch& launch);
 
 // Divisions of the work on Hopper that are considered, each with the time that a model of it gives. The pairs come
