@@ -122,6 +122,11 @@ TEST_CASE("shapes that do not go together are refused with what was found") {
   const Tensor q = ops->empty({2, 5, 12}, DType::f32), k = ops->empty({2, 6, 16}, DType::f32);
   CHECK(error_of([&] { ops->attention(q, k, k, 4); }).find("(2, 6, 16)") != std::string::npos);
   CHECK_THROWS_AS(ops->attention(q, q, q, 5), Error);
+  const Rope rope{ops->empty({4, 4}, DType::f32), 1};
+  CHECK(error_of([&] { ops->attention(q, q, q, 3, &rope); }) == "");
+  CHECK(error_of([&] { ops->attention(q, q, q, 2, &rope); }).find("(4, 4)") != std::string::npos);
+  const Tensor longer = ops->empty({2, 6, 12}, DType::f32);
+  CHECK_THROWS_AS(ops->attention(longer, q, q, 3, &rope), Error);
   const Tensor logits = ops->empty({1, 10, 3}, DType::f32), proposals = ops->empty({10, 4}, DType::f32);
   CHECK(error_of([&] { ops->top_proposals(logits, proposals, 11); }).find("11 queries") != std::string::npos);
 }
