@@ -1,6 +1,10 @@
 // Kernels that D-FINE and DEIMv2 brought: what they cost at the sizes of their large models, on one thread.
 #include <benchmark/benchmark.h>
 
+#include <vector>
+
+#include "kernels/attention.h"
+#include "kernels/base/aligned.h"
 #include "kernels/cpu/thread_pool.h"
 #include "kernels/distribution.h"
 #include "kernels/gates.h"
@@ -19,6 +23,45 @@ DType dtype_of(const benchmark::State& state) {
 void count_bytes(benchmark::State& state, std::size_t bytes) {
   state.SetBytesProcessed(state.iterations() * static_cast<std::int64_t>(bytes));
 }
+
+// Attention within 1605 tokens and 6 heads of 64, in a packed projection, q and k rotated or not.
+void bench_attention(benchmark::State& state) {
+  const int tokens = 1605, heads = 6, head_dim = 64, prefix = 5;
+  const std::int64_t row = std::int64_t{heads} * head_dim;
+  const DType dtype = dtype_of(state);
+  testing::GuardedBuffer qkv(testing::random_floats(static_cast<std::size_t>(tokens * 3 * row), 1), dtype);
+  testing::GuardedBuffer out(static_cast<std::size_t>(tokens * row), dtype);
+  const std::vector<float> table(std::size_t{tokens - prefix} * head_dim, 0.70710678f);
+  const auto operand = [&](std::int64_t column) {
+    return AttentionOperand{qkv.as<std::byte>() + column * static_cast<std::int64_t>(size_of(dtype)), tokens * 3 * row,
+                            3 * row};
+  };
+  AttentionArgs args{.q = operand(0),
+                     .k = operand(row),
+                     .v = operand(2 * row),
+                     .out = out.data(),
+                     .out_batch_stride = tokens * row,
+                     .out_row_stride = row,
+                     .batch = 1,
+                     .heads = heads,
+                     .queries = tokens,
+                     .keys = tokens,
+                     .head_dim = head_dim,
+                     .value_dim = head_dim,
+                     .scale = 0.125f,
+                     .dtype = dtype,
+                     .scratch = nullptr};
+  if (state.range(1)) args.rope = {table.data(), prefix, 40};
+  const ThreadPool pool(1);
+  AlignedBuffer scratch(cpu::attention_scratch_bytes(args, pool));
+  args.scratch = scratch.data();
+  for (auto _ : state) cpu::attention(args, pool);
+}
+BENCHMARK(bench_attention)
+    ->Name("dinov3_attention")
+    ->ArgNames({"bf16", "rope"})
+    ->ArgsProduct({{0, 1}, {0, 1}})
+    ->Unit(benchmark::kMillisecond);
 
 void bench_rms_norm(benchmark::State& state) {
   const DType dtype = dtype_of(state);
