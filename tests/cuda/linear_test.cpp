@@ -116,6 +116,10 @@ TEST_CASE("linear: every tile shape of sm90") {
     check({200, 1536, 144, dtype, DType::f32, Activation::none, true}, context);
     check({131, 1032, 72, dtype, dtype, Activation::silu, false, false, 8, 16}, context);
     check({257, 384, 264, dtype, DType::f32, Activation::none, true, true, 16, 3}, context);
+    // Two clusters and a multiprocessor that is left over; an odd number of rows of tiles.
+    testing::GemmContext more = context;
+    more.multiprocessors = 5;
+    CHECK(check({835, 200, 416, dtype, dtype, Activation::relu}, more));
   });
 }
 
