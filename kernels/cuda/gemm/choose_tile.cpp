@@ -34,6 +34,11 @@ constexpr TileShape kTiles[] = {
     {TileKernel::streamed, 128, 192, 64, 5, 1, 2, 1, {}},
     {TileKernel::streamed, 192, 192, 64, 4, 1, 2, 1, {}},
     {TileKernel::streamed, 128, 256, 64, 4, 1, 2, 1, {}},
+    {TileKernel::single, 64, 64, 64, 6, 1, 2, 1, {}},
+    {TileKernel::single, 64, 64, 64, 6, 1, 2, 2, {}},
+    {TileKernel::single, 128, 64, 64, 4, 1, 1, 2, {}},
+    {TileKernel::single, 128, 64, 64, 4, 1, 2, 2, {}},
+    {TileKernel::single, 192, 64, 64, 6, 1, 2, 2, {}},
 };
 static_assert(std::size(kTiles) == kSm90Tiles);
 
