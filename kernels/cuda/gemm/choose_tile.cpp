@@ -39,6 +39,10 @@ constexpr TileShape kTiles[] = {
     {TileKernel::single, 128, 64, 64, 4, 1, 1, 2, {}},
     {TileKernel::single, 128, 64, 64, 4, 1, 2, 2, {}},
     {TileKernel::single, 192, 64, 64, 6, 1, 2, 2, {}},
+    {TileKernel::kept, 64, 64, 64, 0, 1, 1, 2, {}},
+    {TileKernel::kept, 64, 128, 64, 0, 1, 1, 2, {}},
+    {TileKernel::kept, 64, 192, 64, 0, 1, 1, 2, {}},
+    {TileKernel::kept, 64, 256, 64, 0, 1, 1, 2, {}},
 };
 static_assert(std::size(kTiles) == kSm90Tiles);
 
@@ -85,8 +89,9 @@ TileWork work_of(const TileShape& tile, const ProductSize& size) {
 }
 
 bool fits(const TileShape& tile, const ProductSize& size) {
-  return tile.kernel != TileKernel::kept ||
-         groups_of(size.channels, tile.step) * size.taps <= most_kept_steps(tile.columns);
+  if (tile.kernel != TileKernel::kept) return true;
+  return groups_of(size.channels, tile.step) * size.taps <= most_kept_steps(tile.columns) &&
+         groups_of(size.columns, tile.columns) % tile.cluster_columns == 0;
 }
 
 bool can_run(const TileShape& tile, const Gemm& gemm) {

@@ -5,7 +5,8 @@
 //
 // kept: the weight of a column of tiles stays in shared memory, all steps along k of it, and the block goes through
 // tiles of 64 rows. Each belongs to one warpgroup, and warpgroups multiply in turns: while one finishes a tile, the
-// others have theirs.
+// others have theirs. Blocks of a cluster may share x: their tiles lie side by side, each block copies a part of every
+// step's rows to all of them, and fills a stage when all have read it.
 //
 // streamed: a tile has 64 rows for each warpgroup, and a stage of the ring the step of both operands, which all read.
 // They wait for each other only where the ring ends: the first starts some steps ahead of the second, and while it
@@ -64,9 +65,12 @@ struct Config {
   static constexpr int kColumns = kColumnTile, kWarpgroups = kConsumers;
   static constexpr int kReaders = kIsKept ? 1 : kWarpgroups;  // warpgroups that read a stage
   static constexpr int kRows = 64 * kReaders;
-  static constexpr int kCluster = kClusterBlocks;  // blocks that share the weight
+  static constexpr int kCluster =
+      kClusterBlocks;  // blocks that share the rows of x where the weight is kept, else the weight
   static constexpr int kThreads = (kWarpgroups + 1) * kWarpgroup;
-  static constexpr int kCopyColumns = kColumns / kCluster;  // of the weight's tile, by one block
+  static constexpr int kClusterRows = kIsKept ? 1 : kCluster;  // of tiles
+  // What a block copies of each operand's tile.
+  static constexpr int kCopyColumns = kColumns / kClusterRows, kCopyRows = kRows * kClusterRows / kCluster;
   static constexpr int kXBytes = kRows * kRowBytes, kWeightBytes = kColumns * kRowBytes;  // of a step
   static constexpr int kStageBytes = kXBytes + (kIsKept ? 0 : kWeightBytes);
   static constexpr int kBiasBytes = 4 * kColumns * kReaders;  // a kept weight has one bias
@@ -74,7 +78,6 @@ struct Config {
   static constexpr int kCopyRegisters = kCluster == 1 ? 24 : kWarpgroups == 2 ? 40 : 32;
   static constexpr int kComputeRegisters = kWarpgroups == 3 ? 160 : kCluster == 1 ? 240 : 232;
   using Sums = float[kColumns / 8][4];
-  static_assert(!kIsKept || kCluster == 1);
 };
 
 // Shared memory: kept weight, stages, barriers, bias.
@@ -123,14 +126,15 @@ __device__ int rank_of_block() {
 
 // Tiles are counted along rows of tiles and dealt to the clusters in turn: blocks that run at the same time read the
 // same rows. Where the weight is kept, the number of blocks is a multiple of the columns, and all tiles of a block are
-// in one. A tile of a cluster's last block may be below the last row: it takes part in all but y.
+// in one; those of a cluster are neighbours in a row. A tile of a cluster's last block may be below the last row: it
+// takes part in all but y.
 template <typename C>
 __device__ TilePlace place_of(const PersistentLaunch& launch, int n) {
-  constexpr int kCluster = C::kCluster;
-  const int index = static_cast<int>(blockIdx.x) / kCluster + n * (static_cast<int>(gridDim.x) / kCluster);
+  constexpr int kClusterRows = C::kClusterRows;
+  const int index = static_cast<int>(blockIdx.x) / kClusterRows + n * (static_cast<int>(gridDim.x) / kClusterRows);
   const int row = index / launch.columns, column = index - row * launch.columns;
   const int group = column / launch.column_tiles;
-  return {row < launch.row_tiles, (row * kCluster + rank_of_block<C>()) * C::kRows,
+  return {row < launch.row_tiles, (row * kClusterRows + (kClusterRows == 1 ? 0 : rank_of_block<C>())) * C::kRows,
           (column - group * launch.column_tiles) * C::kColumns, group};
 }
 
@@ -139,7 +143,7 @@ template <typename C>
 __device__ void copy_weight(const PersistentLaunch& launch, unsigned char* to, const TilePlace& place,
                             const TapCursor& at, ptx::Barrier* barrier) {
   const int row = place.group * launch.gemm.columns + place.first_column, k = at.k(launch, kStep);
-  if constexpr (C::kCluster == 1) {
+  if constexpr (C::kClusterRows == 1) {
     ptx::cp_async_bulk_tensor_5d(to, &launch.weight, k, 0, 0, 0, row / (8 * launch.pairs), barrier);
   } else {
     const int part = rank_of_block<C>() * C::kCopyColumns;
@@ -162,6 +166,8 @@ __device__ void release(ptx::Barrier* empty, bool is_first_lane) {
 // The one thread that starts copies. The weight's first steps do not wait for the kernel in front, which writes none.
 template <typename C>
 __device__ void produce(const PersistentLaunch& launch, const Shared<C>& shared) {
+  constexpr bool kIsShared = C::kCopyRows < C::kRows;  // x, with the cluster's other blocks
+  const int x_part = kIsShared ? rank_of_block<C>() * C::kCopyRows : 0;
   TilePlace place = place_of<C>(launch, 0);
   TapCursor weight_at(launch, 0);
   const auto start_weight = [&](int step, int stage) {
@@ -178,7 +184,7 @@ __device__ void produce(const PersistentLaunch& launch, const Shared<C>& shared)
   RingPlace at(0, launch.stages);
 #pragma unroll 1
   for (int n = 0; place.exists; place = place_of<C>(launch, ++n)) {
-    const RowCorner corner(launch.gemm, place.first_row);
+    const RowCorner corner(launch.gemm, place.first_row + x_part);
     TapCursor x_at(launch, 0);
     if (n > 0) weight_at = x_at;
 #pragma unroll 1
@@ -188,7 +194,8 @@ __device__ void produce(const PersistentLaunch& launch, const Shared<C>& shared)
       if (!is_weight_there) start_weight(step, at.stage);
       ptx::Barrier* const barrier = shared.full + at.stage;
       if constexpr (C::kIsKept) ptx::mbarrier_arrive_expect_tx(barrier, C::kXBytes);
-      copy_rows(launch, shared.stages + at.stage * C::kStageBytes, corner, place.group, x_at, kStep, barrier);
+      copy_rows<kIsShared>(launch, shared.stages + at.stage * C::kStageBytes + x_part * kRowBytes, corner, place.group,
+                           x_at, kStep, barrier, (1 << C::kCluster) - 1);
       x_at.advance(launch);
       at.advance(launch.stages);
     }
@@ -393,11 +400,11 @@ template <typename C>
 void start(const char* name, const Gemm& gemm, int stages, int multiprocessors, CudaStream stream) {
   static_assert(kKeptStageBytes == 64 * kRowBytes);
   PersistentLaunch parameters{};
-  static_cast<Sm90Operands&>(parameters) = sm90_operands(gemm, C::kRows, kStep);
+  static_cast<Sm90Operands&>(parameters) = sm90_operands(gemm, C::kCopyRows, kStep);
   parameters.pairs = pairs_of(gemm.y_dtype);
   parameters.weight = exchanged_rows_map(gemm.weight, gemm.dtype, std::int64_t{gemm.groups} * gemm.columns,
                                          gemm.weight_stride, gemm.weight_stride, C::kCopyColumns, parameters.pairs);
-  constexpr int kClusterRows = C::kRows * C::kCluster;
+  constexpr int kClusterRows = C::kRows * C::kClusterRows;
   parameters.row_tiles = (gemm.rows + kClusterRows - 1) / kClusterRows;
   parameters.column_tiles = (gemm.columns + C::kColumns - 1) / C::kColumns;
   parameters.columns = parameters.column_tiles * gemm.groups;
@@ -421,20 +428,20 @@ void start(const char* name, const Gemm& gemm, int stages, int multiprocessors, 
 template <typename T>
 void start_tile(const char* name, const Gemm& gemm, const TileShape& tile, int multiprocessors, CudaStream stream) {
   const auto go = [&]<typename C>(C) { start<C>(name, gemm, tile.stages, multiprocessors, stream); };
-  if (tile.kernel == TileKernel::kept) {
-    if (tile.columns == 64) return go(Config<T, 64, 3, true>{});
-    if (tile.columns == 128) return go(Config<T, 128, 3, true>{});
-    if (tile.columns == 192) return go(Config<T, 192, 3, true>{});
-    return go(Config<T, 256, 2, true>{});
-  }
-  const auto go_streamed = [&]<int kCluster>(std::integral_constant<int, kCluster>) {
+  const auto choose = [&]<int kCluster>(std::integral_constant<int, kCluster>) {
+    if (tile.kernel == TileKernel::kept) {
+      if (tile.columns == 64) return go(Config<T, 64, 3, true, kCluster>{});
+      if (tile.columns == 128) return go(Config<T, 128, 3, true, kCluster>{});
+      if (tile.columns == 192) return go(Config<T, 192, 3, true, kCluster>{});
+      return go(Config<T, 256, 2, true, kCluster>{});
+    }
     if (tile.columns == 128) return go(Config<T, 128, 2, false, kCluster>{});
     if (tile.columns == 256) return go(Config<T, 256, 2, false, kCluster>{});
     if (tile.rows == 128) return go(Config<T, 192, 2, false, kCluster>{});
     go(Config<T, 192, 3, false, kCluster>{});
   };
-  if (tile.cluster_rows == 1) return go_streamed(std::integral_constant<int, 1>{});
-  go_streamed(std::integral_constant<int, 2>{});
+  if (tile.cluster_rows * tile.cluster_columns == 1) return choose(std::integral_constant<int, 1>{});
+  choose(std::integral_constant<int, 2>{});
 }
 
 }  // namespace
@@ -445,7 +452,8 @@ void gemm_sm90_persistent(const char* name, const Gemm& gemm, const TileShape& t
          "{}: the forced tile of {} x {} cannot multiply {} columns of {} x {} products: it wants y in groups of 16 "
          "aligned bytes, columns in multiples of {}{}",
          name, tile.rows, tile.columns, gemm.columns, gemm.kernel_height * gemm.kernel_width, gemm.channels,
-         8 * pairs_of(gemm.y_dtype), tile.kernel == TileKernel::kept ? ", and a weight that shared memory holds" : "");
+         8 * pairs_of(gemm.y_dtype),
+         tile.kernel == TileKernel::kept ? ", a weight that shared memory holds, and whole clusters" : "");
   }
   int device = 0, multiprocessors = context.multiprocessors;
   if (multiprocessors == 0) {
