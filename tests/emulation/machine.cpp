@@ -104,6 +104,8 @@ class Block {
 
   void run() {
     wait_for_turn();
+    while (run_copies(true)) {  // of others, which have not waited until this block is ready
+    }
     while (live_ > 0) {
       bool has_progress = false;
       for (Thread& thread : threads_) {
