@@ -88,7 +88,10 @@ void check_bits(const Case& c, DType dtype) {
   CAPTURE(fmt::format("B{} H{} N{} D{} prefix {} width {} skipped {} gap {}", c.batch, c.heads, c.tokens, c.dim,
                       c.prefix, c.width, c.skipped, c.gap));
   for (const Path& path : testing::paths_of(args)) {
-    if (path.name == "automatic") continue;  // may divide the work otherwise where there is a rope
+    // The launcher may divide the work otherwise where there is a rope, and three consumers have smaller tiles then.
+    const bool has_other_tiles = path.name.find("3 consumers") != std::string::npos &&
+                                 cuda::keys_of_tile(c.dim, 3, true) != cuda::keys_of_tile(c.dim, 3, false);
+    if (path.name == "automatic" || has_other_tiles) continue;
     CAPTURE(path.name);
     const DeviceBuffer out(shape.out_size(), dtype), expected(shape.out_size(), dtype);
     args.out = out.data();

@@ -30,10 +30,10 @@ struct Tiles {
   static constexpr int kTileBytes = kTileKeys * kDim * 2;
 };
 
-// What the compiler must know of sm90.cu's kernel. As many keys to a tile as the registers permit.
+// What the compiler must know of sm90.cu's kernel.
 template <typename Element, int kPaddedDim, int kConsumerCount, bool kIsRotating>
-struct Config : Tiles<Element, kPaddedDim, kConsumerCount == 3 ? 96 : 128> {
-  using Base = Tiles<Element, kPaddedDim, kConsumerCount == 3 ? 96 : 128>;
+struct Config : Tiles<Element, kPaddedDim, keys_of_tile(kPaddedDim, kConsumerCount, kIsRotating)> {
+  using Base = Tiles<Element, kPaddedDim, keys_of_tile(kPaddedDim, kConsumerCount, kIsRotating)>;
   using Base::kDim, Base::kQueryBytes, Base::kTileBytes;
   static constexpr int kConsumers = kConsumerCount;
   static constexpr bool kHasRope = kIsRotating;

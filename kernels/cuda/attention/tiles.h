@@ -36,6 +36,12 @@ struct AttentionLaunch {
   bool are_pairs_stored;  // out rows start at multiples of 4 bytes and hold a multiple of 4 bytes
 };
 
+// Keys to a tile of sm90.cu, as many as the registers of its consumers permit; rotating takes some of them away.
+constexpr int keys_of_tile(int dim, int consumers, bool has_rope) {
+  if (consumers < 3) return 128;
+  return has_rope && dim > 32 ? 64 : 96;
+}
+
 // How the work is divided on Hopper; above dimension 64 always with 2 consumers and no split.
 struct Sm90Choice {
   int consumers;  // of a block: 1 to 3 warpgroups of 64 queries
