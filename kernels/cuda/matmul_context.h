@@ -27,7 +27,7 @@ struct MatmulContext {
   BatchPlan plan{};
 };
 
-inline constexpr int kSm90Tiles = 34;
+inline constexpr int kSm90Tiles = 21;
 inline constexpr int kShallowVariants = 4;  // kernels/cuda/shallow/shallow.h
 
 }  // namespace vistazo::cuda

@@ -104,8 +104,6 @@ class Block {
 
   void run() {
     wait_for_turn();
-    while (run_copies(true)) {  // of others, which have not waited until this block is ready
-    }
     while (live_ > 0) {
       bool has_progress = false;
       for (Thread& thread : threads_) {
@@ -118,11 +116,7 @@ class Block {
       }
       const bool has_slept = put_to_sleep(has_progress);
       has_progress = run_copies(!has_progress && !has_slept) || has_progress || has_slept;
-      if (has_progress) {
-        cluster_.idle_turns = 0;
-      } else {
-        give_turn();
-      }
+      if (!has_progress) give_turn();
     }
     while (run_copies(true)) {
     }
@@ -252,6 +246,10 @@ class Block {
       pass_turn();
     }
     wait_for_turn();
+    const bool can_now = std::any_of(threads_.begin(), threads_.end(), [](Thread& thread) {
+      return !thread.has_exited && (thread.condition == nullptr || (*thread.condition)());
+    });
+    if (can_now) cluster_.idle_turns = 0;
   }
   void leave() {
     const std::lock_guard lock(cluster_.mutex);
@@ -455,10 +453,8 @@ void collective(std::uint32_t lanes, void* mine, void (*whole)(Lanes), std::sour
   wait_until([&] { return warp.generation != generation; }, where.function_name());
 }
 
-void run_later(int rank, std::function<void()> work) {
-  Block& to = *block->cluster().blocks.at(static_cast<std::size_t>(rank));
-  if (to.has_exited()) fail("copies to the shared memory of a block that has exited");
-  to.add_copy(std::move(work));
+void run_later(std::function<void()> work) {
+  block->add_copy(std::move(work));
 }
 
 void add_copy(std::function<void()> copy) {

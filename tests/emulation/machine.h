@@ -10,12 +10,12 @@
 // their synchronisation are tested where there is no GPU. A thread of a kernel is a fiber; what it calls of CUDA and of
 // kernels/cuda/ptx/ is found in include/ beside this file and ends up in the functions below.
 //
-// It is meaner than a GPU where that finds errors: bulk copies arrive as late as they may or at random (those to
-// several blocks in each at another time), warps drift apart, products of a warpgroup and cp.async copies take place in
-// the wait for them, dynamic shared memory starts as NaN and is guarded behind its end. A block in which nobody can go
-// on, lanes that meet at different instructions, more arrivals than a barrier counts and shared memory read from a
-// block that has exited end the program with a message. It knows nothing of: time, registers, caches, memory order
-// between threads, the order of generic and asynchronous accesses to shared memory, kernels that overlap.
+// It is meaner than a GPU where that finds errors: bulk copies arrive as late as they may or at random, warps drift
+// apart, products of a warpgroup and cp.async copies take place in the wait for them, dynamic shared memory starts as
+// NaN and is guarded behind its end. A block in which nobody can go on, lanes that meet at different instructions, more
+// arrivals than a barrier counts and shared memory read from a block that has exited end the program with a message. It
+// knows nothing of: time, registers, caches, memory order between threads, the order of generic and asynchronous
+// accesses to shared memory, kernels that overlap.
 namespace vistazo::emulation {
 
 struct Index3 {
@@ -55,9 +55,8 @@ using Lanes = std::span<void* const, 32>;
 void collective(std::uint32_t lanes, void* mine, void (*whole)(Lanes),
                 std::source_location where = std::source_location::current());
 
-// Work of the copy engine: runs later, at a moment of the machine's choice, as the block of the cluster whose shared
-// memory it is for.
-void run_later(int rank, std::function<void()> work);
+// Work of the copy engine: runs later, at a moment of the machine's choice, on the same block.
+void run_later(std::function<void()> work);
 
 // cp.async: copies of the calling thread, in groups, which take place in the wait for them.
 void add_copy(std::function<void()> copy);

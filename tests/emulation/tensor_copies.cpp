@@ -78,8 +78,8 @@ namespace vistazo::cuda::ptx {
 namespace {
 
 // Element `offset` bytes behind `shared`, as swizzling places it.
-unsigned char* place(std::uint32_t shared, const CUtensorMap& map, int offset) {
-  std::uint32_t number = shared + static_cast<std::uint32_t>(offset);
+unsigned char* place(unsigned char* shared, const CUtensorMap& map, int offset) {
+  std::uint32_t number = emulation::shared_number(shared) + static_cast<std::uint32_t>(offset);
   if (map.row_bytes > 0) number ^= number / 128 % (static_cast<std::uint32_t>(map.row_bytes) / 16) * 16;
   return emulation::shared_at(number);
 }
@@ -103,28 +103,18 @@ void check_place(const void* shared, const CUtensorMap& map) {
   if (emulation::shared_number(shared) % alignment != 0) emulation::fail("a copy to a place that is not aligned");
 }
 
-// Calls copy(number of `shared`), which returns its bytes, later for each of the blocks, as one that runs there.
-template <typename Copy>
-void copy_later(const void* shared, const Barrier* barrier, int blocks, const Copy& copy) {
-  const std::uint32_t to = emulation::shared_number(shared), counter = emulation::shared_number(barrier);
-  const int ranks = blocks == 0 ? 1 << emulation::cluster_rank() : blocks;
-  for (int rank = 0; ranks >> rank != 0; ++rank) {
-    if ((ranks >> rank & 1) == 0) continue;
-    emulation::run_later(rank, [=] { mbarrier_complete(emulation::shared_at(counter), copy(to)); });
-  }
-}
-
 }  // namespace
 
-void copy_box(void* shared, const CUtensorMap& given, const int (&start)[5], int dimensions, Barrier* barrier,
-              int blocks) {
+void copy_box(void* shared, const CUtensorMap& given, const int (&start)[5], int dimensions, Barrier* barrier) {
   if (given.dimensions != dimensions || given.is_im2col) emulation::fail("a copy by a tensor map of another kind");
   check_place(shared, given);
   struct Copy {
+    unsigned char* shared;
     CUtensorMap map;
     int start[5];
-  } copy{given, {start[0], start[1], start[2], start[3], start[4]}};
-  copy_later(shared, barrier, blocks, [copy](std::uint32_t to) {
+    Barrier* barrier;
+  } copy{static_cast<unsigned char*>(shared), given, {start[0], start[1], start[2], start[3], start[4]}, barrier};
+  emulation::run_later([copy] {
     const CUtensorMap& map = copy.map;
     int elements = 1;
     for (int i = 0; i < map.dimensions; ++i) elements *= static_cast<int>(map.box[i]);
@@ -135,30 +125,33 @@ void copy_box(void* shared, const CUtensorMap& given, const int (&start)[5], int
         at[i] = copy.start[i] + rest % static_cast<int>(map.box[i]) * static_cast<int>(map.step[i]);
         rest /= static_cast<int>(map.box[i]);
       }
-      copy_element(place(to, map, n * map.element_bytes), map, at);
+      copy_element(place(copy.shared, map, n * map.element_bytes), map, at);
     }
-    return elements * map.element_bytes;
+    mbarrier_complete(copy.barrier, elements * map.element_bytes);
   });
 }
 
-void copy_pixels(void* shared, const CUtensorMap& given, const Pixels& pixels, Barrier* barrier, int blocks) {
-  if (!given.is_im2col) emulation::fail("a copy by a tensor map of another kind");
-  check_place(shared, given);
+void cp_async_bulk_tensor_im2col(void* shared, const CUtensorMap* given, int channel, int first_x, int first_y,
+                                 int first_image, int tap_x, int tap_y, Barrier* barrier) {
+  if (!given->is_im2col) emulation::fail("a copy by a tensor map of another kind");
+  check_place(shared, *given);
   struct Copy {
+    unsigned char* shared;
     CUtensorMap map;
-    Pixels pixels;
-  } copy{given, pixels};
-  copy_later(shared, barrier, blocks, [copy](std::uint32_t to) {
+    int channel, x, y, image, tap_x, tap_y;
+    Barrier* barrier;
+  } copy{static_cast<unsigned char*>(shared), *given, channel, first_x, first_y, first_image, tap_x, tap_y, barrier};
+  emulation::run_later([copy] {
     const CUtensorMap& map = copy.map;
     // The corner goes along rows from the lower to the upper corner, which counts from the last pixel.
     const int last_x = static_cast<int>(map.size[1]) - 1 + map.upper[0];
     const int last_y = static_cast<int>(map.size[2]) - 1 + map.upper[1];
-    auto [channel, x, y, image, tap_x, tap_y] = copy.pixels;
+    int x = copy.x, y = copy.y, image = copy.image;
     for (int pixel = 0; pixel < static_cast<int>(map.pixels); ++pixel) {
       for (int i = 0; i < static_cast<int>(map.channels); ++i) {
-        const std::int64_t at[5] = {channel + i, x + tap_x, y + tap_y, image, 0};
+        const std::int64_t at[5] = {copy.channel + i, x + copy.tap_x, y + copy.tap_y, image, 0};
         const int offset = (pixel * static_cast<int>(map.channels) + i) * map.element_bytes;
-        copy_element(place(to, map, offset), map, at);
+        copy_element(place(copy.shared, map, offset), map, at);
       }
       x += static_cast<int>(map.step[1]);
       if (x <= last_x) continue;
@@ -168,7 +161,7 @@ void copy_pixels(void* shared, const CUtensorMap& given, const Pixels& pixels, B
       y = map.lower[1];
       ++image;
     }
-    return static_cast<int>(map.pixels * map.channels) * map.element_bytes;
+    mbarrier_complete(copy.barrier, static_cast<int>(map.pixels * map.channels) * map.element_bytes);
   });
 }
 

@@ -16,7 +16,7 @@ import re
 import numpy
 
 SOURCE = pathlib.Path(__file__).resolve().parents[2] / "kernels/cuda/gemm/choose_tile.cpp"
-ROW = re.compile(r"^(    \{TileKernel::\w+(?:, \d+){7}, )\{([^}]*)\}(\},)$")
+ROW = re.compile(r"^(    \{TileKernel::\w+(?:, \d+){5}, )\{([^}]*)\}(\},)$")
 COSTS = 7  # of TileCost
 LEAST_TIMES = 8
 STEPS = 20000

@@ -2,9 +2,8 @@
 // block owns a tile of outputs: one warp keeps kStages steps of 64 along k on their way to shared memory (the weight's
 // first steps before the kernel in front has finished: it reads no weight), and warpgroups of four warps multiply, 64
 // rows each. Where tiles are few, the blocks of a cluster divide the sums among them and add them up, always in the
-// same order, through each other's shared memory; or they share operands: each copies a part of what several read to
-// all of these, and fills a stage when they have read it. The sums pass through shared memory to whole rows of y.
-// Limited by the latency of a few loads for small products, by the tensor cores for large ones.
+// same order, through each other's shared memory. The sums pass through shared memory to whole rows of y. Limited by
+// the latency of a few loads for small products, by the tensor cores for large ones.
 #include <cuda_bf16.h>
 #include <cuda_fp16.h>
 
@@ -29,24 +28,16 @@ namespace {
 constexpr int kWarpRows = 16;  // of a warpgroup's 64
 
 struct Sm90Launch : Sm90Operands {
-  int row_tiles, column_tiles;  // those of a cluster that shares operands count once in each direction
-  int splits;                   // blocks of a cluster, which divide the steps of a tile
-  bool are_groups_stored;       // 16 bytes of y in one store
+  int row_tiles, column_tiles;
+  int splits;              // blocks of a cluster, which divide the steps of a tile
+  bool are_groups_stored;  // 16 bytes of y in one store
 };
 
 // kColumnTile is multiplied in kParts instructions.
 // kStepColumns along k are a row in shared memory: 64 fill the widest swizzle; 32 are for pixels of 32 channels.
-// kRowTiles x kColumnTiles tiles are those of a cluster that shares operands.
-template <int kRowTile, int kColumnTile, int kStageCount, int kBlocksPerMultiprocessor, int kStepColumns = 64,
-          int kRowTiles = 1, int kColumnTiles = 1>
+template <int kRowTile, int kColumnTile, int kStageCount, int kBlocksPerMultiprocessor, int kStepColumns = 64>
 struct Tile {
   static constexpr int kRows = kRowTile, kColumns = kColumnTile, kStages = kStageCount;
-  static constexpr int kClusterRows = kRowTiles, kClusterColumns = kColumnTiles;
-  static constexpr int kClusterBlocks = kClusterRows * kClusterColumns;
-  static constexpr bool kIsShared = kClusterBlocks > 1;
-  static constexpr int kCopiers = kClusterRows + kClusterColumns - 1;  // blocks that fill a block's stages
-  // What a block copies of each operand's tile.
-  static constexpr int kXCopyRows = kRows / kClusterColumns, kWeightCopyRows = kColumns / kClusterRows;
   static constexpr int kBlocks = kBlocksPerMultiprocessor;
   static constexpr int kStep = kStepColumns, kRowBytes = 2 * kStep;
   static constexpr int kWarpgroups = kRowTile / 64, kThreads = kWarpgroups * kWarpgroup + 32;
@@ -59,35 +50,15 @@ struct Tile {
   static_assert(kRowTile * kPitch * 4 <= kStages * kStageBytes && 16 * kStages <= kBarrierBytes);
 };
 
-// Where a block's tile lies in its cluster that shares operands. Its rank is row + kClusterRows * column.
-template <typename Tile>
-struct ClusterPlace {
-  int row, column;
-
-  __device__ explicit ClusterPlace(int block)
-      : row(block % Tile::kClusterRows), column(block % Tile::kClusterBlocks / Tile::kClusterRows) {}
-  __device__ static ClusterPlace own() { return ClusterPlace(static_cast<int>(blockIdx.x)); }
-  // As bits of ranks: those that read the same weight, and the same rows of x.
-  __device__ int readers_of_weight() const { return ((1 << Tile::kClusterRows) - 1) << Tile::kClusterRows * column; }
-  __device__ int readers_of_x() const {
-    int blocks = 0;
-#pragma unroll
-    for (int i = 0; i < Tile::kClusterColumns; ++i) blocks |= 1 << (row + Tile::kClusterRows * i);
-    return blocks;
-  }
-};
-
-// Where a block's tile lies. `rank`: of those that divide the sums.
+// Where a block's tile lies.
 struct Place {
   int first_row, first_column, group, rank;
 };
 
 template <typename Tile>
 __device__ Place place_of(const Sm90Launch& launch) {
-  const int block = static_cast<int>(blockIdx.x), tile = block / Tile::kClusterBlocks / launch.splits;
-  const auto own = ClusterPlace<Tile>::own();
-  return {(tile % launch.row_tiles * Tile::kClusterRows + own.row) * Tile::kRows,
-          (tile / launch.row_tiles % launch.column_tiles * Tile::kClusterColumns + own.column) * Tile::kColumns,
+  const int block = static_cast<int>(blockIdx.x), tile = block / launch.splits;
+  return {tile % launch.row_tiles * Tile::kRows, tile / launch.row_tiles % launch.column_tiles * Tile::kColumns,
           tile / launch.row_tiles / launch.column_tiles, block % launch.splits};
 }
 
@@ -122,48 +93,26 @@ struct Pipeline {
 template <typename Tile>
 __device__ void produce(const Sm90Launch& launch, const Pipeline<Tile>& pipeline, const Place& place,
                         const Steps& steps) {
-  const auto own = ClusterPlace<Tile>::own();
-  const int weight_part = own.row * Tile::kWeightCopyRows, x_part = own.column * Tile::kXCopyRows;  // rows
-  const int weight_row = place.group * launch.gemm.columns + place.first_column + weight_part;
+  const int weight_row = place.group * launch.gemm.columns + place.first_column;
   TapCursor weight(launch, steps.first), pixels = weight;
   const auto copy_weight = [&](int i) {
     ptx::Barrier* const barrier = pipeline.full + i % Tile::kStages;
     ptx::mbarrier_arrive_expect_tx(barrier, Tile::kStageBytes);
-    unsigned char* const to = pipeline.weight(i) + weight_part * Tile::kRowBytes;
-    const int k = weight.k(launch, Tile::kStep);
-    if constexpr (Tile::kClusterRows == 1) {
-      ptx::cp_async_bulk_tensor_2d(to, &launch.weight, k, weight_row, barrier);
-    } else {
-      ptx::cp_async_bulk_tensor_2d_multicast(to, &launch.weight, k, weight_row, barrier, own.readers_of_weight());
-    }
+    ptx::cp_async_bulk_tensor_2d(pipeline.weight(i), &launch.weight, weight.k(launch, Tile::kStep), weight_row,
+                                 barrier);
     weight.advance(launch);
   };
   const int early = min(steps.count, Tile::kStages);
   for (int i = 0; i < early; ++i) copy_weight(i);
-  const RowCorner corner(launch.gemm, place.first_row + x_part);
+  const RowCorner corner(launch.gemm, place.first_row);
   dependent_launch();
   for (int i = 0; i < steps.count; ++i) {
     if (i >= early) {
       ptx::mbarrier_wait(pipeline.empty + i % Tile::kStages, (i / Tile::kStages - 1) % 2);
       copy_weight(i);
     }
-    copy_rows<(Tile::kClusterColumns > 1)>(launch, pipeline.x(i) + x_part * Tile::kRowBytes, corner, place.group,
-                                           pixels, Tile::kStep, pipeline.full + i % Tile::kStages, own.readers_of_x());
+    copy_rows(launch, pipeline.x(i), corner, place.group, pixels, Tile::kStep, pipeline.full + i % Tile::kStages);
     pixels.advance(launch);
-  }
-}
-
-// A warp has read a stage: says so to the blocks that copy to it.
-template <typename Tile>
-__device__ void release(ptx::Barrier* empty, bool is_first_lane) {
-  if constexpr (Tile::kIsShared) {
-    const int lane = static_cast<int>(threadIdx.x) % 32;
-    const ClusterPlace<Tile> other(lane);
-    const auto own = ClusterPlace<Tile>::own();
-    const bool is_copier = other.row == own.row || other.column == own.column;
-    if (lane < Tile::kClusterBlocks && is_copier) ptx::mbarrier_arrive_cluster_relaxed(empty, lane);
-  } else {
-    if (is_first_lane) ptx::mbarrier_arrive(empty);
   }
 }
 
@@ -191,7 +140,7 @@ __device__ void consume(const Pipeline<Tile>& pipeline, int count,
     ptx::wgmma_commit();
     if (i > 0) {  // the step before is done with
       ptx::wgmma_wait<1>();
-      release<Tile>(pipeline.empty + (i - 1) % Tile::kStages, is_first_lane);
+      if (is_first_lane) ptx::mbarrier_arrive(pipeline.empty + (i - 1) % Tile::kStages);
     }
   }
   ptx::wgmma_wait<0>();
@@ -324,15 +273,11 @@ __global__ void __launch_bounds__(Tile::kThreads, Tile::kBlocks)
   if (threadIdx.x == 0) {
     for (int i = 0; i < Tile::kStages; ++i) {
       ptx::mbarrier_init(pipeline.full + i, 1);
-      ptx::mbarrier_init(pipeline.empty + i, 4 * Tile::kWarpgroups * Tile::kCopiers);
+      ptx::mbarrier_init(pipeline.empty + i, 4 * Tile::kWarpgroups);
     }
     ptx::fence_mbarrier_init();
   }
-  if constexpr (Tile::kIsShared) {
-    ptx::cluster_barrier_relaxed();  // the others' barriers are there, too
-  } else {
-    __syncthreads();
-  }
+  __syncthreads();
   float* const tile = reinterpret_cast<float*>(pipeline.stages);
   if (is_producer) {
     if (threadIdx.x % 32 == 0) {
@@ -367,26 +312,22 @@ __global__ void __launch_bounds__(Tile::kThreads, Tile::kBlocks)
     }
   }
   if constexpr (kIsSplit) ptx::cluster_barrier();  // others may still read this block's sums
-  if constexpr (Tile::kIsShared) {
-    __syncwarp();
-    ptx::cluster_barrier_relaxed();  // nobody copies to this block or arrives at its barriers any more
-  }
 }
 
 template <typename T, typename Tile, bool kIsSplit>
 void start(const char* name, const Gemm& gemm, int splits, CudaStream stream) {
   Sm90Launch parameters{};
-  static_cast<Sm90Operands&>(parameters) = sm90_operands(gemm, Tile::kXCopyRows, Tile::kStep);
+  static_cast<Sm90Operands&>(parameters) = sm90_operands(gemm, Tile::kRows, Tile::kStep);
   parameters.splits = splits;
   parameters.are_groups_stored = are_groups_stored(gemm, gemm.y_dtype == DType::f32 ? 4 : 8);
-  constexpr int kRows = Tile::kRows * Tile::kClusterRows, kColumns = Tile::kColumns * Tile::kClusterColumns;
-  parameters.row_tiles = (gemm.rows + kRows - 1) / kRows;
-  parameters.column_tiles = (gemm.columns + kColumns - 1) / kColumns;
+  parameters.row_tiles = (gemm.rows + Tile::kRows - 1) / Tile::kRows;
+  parameters.column_tiles = (gemm.columns + Tile::kColumns - 1) / Tile::kColumns;
   parameters.weight = matrix_map(gemm.weight, gemm.dtype, std::int64_t{gemm.groups} * gemm.columns, gemm.weight_stride,
-                                 gemm.weight_stride, Tile::kWeightCopyRows, Tile::kStep);
-  const int cluster = splits * Tile::kClusterBlocks;
-  const std::int64_t blocks = std::int64_t{parameters.row_tiles} * parameters.column_tiles * gemm.groups * cluster;
-  launch(name, gemm_sm90_kernel<T, Tile, kIsSplit>, blocks, Tile::kThreads, Tile::kBytes, stream, parameters, cluster);
+                                 gemm.weight_stride, Tile::kColumns, Tile::kStep);
+  const std::int64_t blocks =
+      std::int64_t{parameters.row_tiles} * parameters.column_tiles * gemm.groups * parameters.splits;
+  launch(name, gemm_sm90_kernel<T, Tile, kIsSplit>, blocks, Tile::kThreads, Tile::kBytes, stream, parameters,
+         parameters.splits);
 }
 
 template <typename T>
@@ -397,13 +338,6 @@ void start_tile(const char* name, const TileShape& tile, const Gemm& gemm, CudaS
     if (is(128, 64)) return start<T, Tile<128, 64, 4, 2>, true>(name, gemm, tile.splits, stream);
     return start<T, Tile<128, 128, 3, 2>, true>(name, gemm, tile.splits, stream);
   }
-  if (tile.cluster_columns > 1) {
-    if (is(64, 64)) return start<T, Tile<64, 64, 6, 2, 64, 2, 2>, false>(name, gemm, 1, stream);
-    if (is(192, 64)) return start<T, Tile<192, 64, 6, 1, 64, 2, 2>, false>(name, gemm, 1, stream);
-    if (tile.cluster_rows > 1) return start<T, Tile<128, 64, 4, 2, 64, 2, 2>, false>(name, gemm, 1, stream);
-    return start<T, Tile<128, 64, 4, 2, 64, 1, 2>, false>(name, gemm, 1, stream);
-  }
-  if (tile.cluster_rows > 1) return start<T, Tile<64, 64, 6, 2, 64, 2, 1>, false>(name, gemm, 1, stream);
   if (is(64, 32)) return start<T, Tile<64, 32, 6, 2>, false>(name, gemm, tile.splits, stream);
   if (is(64, 64) && tile.stages == 4) return start<T, Tile<64, 64, 4, 3>, false>(name, gemm, tile.splits, stream);
   if (is(64, 64)) return start<T, Tile<64, 64, 6, 2>, false>(name, gemm, tile.splits, stream);

@@ -88,25 +88,15 @@ struct RowCorner {
   }
 };
 
-// One thread starts the copy of the rows' step; kIsShared: to the cluster's `blocks`.
-template <bool kIsShared = false>
-__device__ void copy_rows(const Sm90Operands& operands, void* shared, const RowCorner& corner, int group,
-                          const TapCursor& at, int step_columns, ptx::Barrier* barrier, int blocks = 0) {
+// One thread starts the copy of the rows' step.
+__device__ inline void copy_rows(const Sm90Operands& operands, void* shared, const RowCorner& corner, int group,
+                                 const TapCursor& at, int step_columns, ptx::Barrier* barrier) {
   const int channel = group * operands.gemm.channels + at.channel_step * step_columns;
-  if constexpr (kIsShared) {
-    if (operands.is_pointwise) {
-      ptx::cp_async_bulk_tensor_2d_multicast(shared, &operands.x, channel, corner.row, barrier, blocks);
-    } else {
-      ptx::cp_async_bulk_tensor_im2col_multicast(shared, &operands.x, channel, corner.x, corner.y, corner.image,
-                                                 at.tap_x, at.tap_y, barrier, blocks);
-    }
+  if (operands.is_pointwise) {
+    ptx::cp_async_bulk_tensor_2d(shared, &operands.x, channel, corner.row, barrier);
   } else {
-    if (operands.is_pointwise) {
-      ptx::cp_async_bulk_tensor_2d(shared, &operands.x, channel, corner.row, barrier);
-    } else {
-      ptx::cp_async_bulk_tensor_im2col(shared, &operands.x, channel, corner.x, corner.y, corner.image, at.tap_x,
-                                       at.tap_y, barrier);
-    }
+    ptx::cp_async_bulk_tensor_im2col(shared, &operands.x, channel, corner.x, corner.y, corner.image, at.tap_x, at.tap_y,
+                                     barrier);
   }
 }
 

@@ -5,13 +5,11 @@
 //
 // kept: the weight of a column of tiles stays in shared memory, all steps along k of it, and the block goes through
 // tiles of 64 rows. Each belongs to one warpgroup, and warpgroups multiply in turns: while one finishes a tile, the
-// others have theirs. Blocks of a cluster may share x: their tiles lie side by side, each block copies a part of every
-// step's rows to all of them, and fills a stage when all have read it.
+// others have theirs.
 //
 // streamed: a tile has 64 rows for each warpgroup, and a stage of the ring the step of both operands, which all read.
 // They wait for each other only where the ring ends: the first starts some steps ahead of the second, and while it
-// finishes its tile, the other multiplies alone. Blocks of a cluster may share the weight: their tiles lie below each
-// other, each block copies a part of the weight's step to all of them, and fills a stage when all have read it.
+// finishes its tile, the other multiplies alone.
 //
 // A thread of a product's 64 rows gets pairs of columns, 8 columns apart. The copy engine exchanges the weight's rows
 // on their way so that these pairs are neighbours in y: a thread reads and writes 16 bytes of y at once and no sum
@@ -24,7 +22,6 @@
 
 #include <algorithm>
 #include <cstdint>
-#include <type_traits>
 
 #include "kernels/base/check_cuda.h"
 #include "kernels/base/error.h"
@@ -36,7 +33,6 @@
 #include "kernels/cuda/group.cuh"
 #include "kernels/cuda/launch.cuh"
 #include "kernels/cuda/ptx/bar_sync.cuh"
-#include "kernels/cuda/ptx/cluster.cuh"
 #include "kernels/cuda/ptx/cp_async_bulk_tensor.cuh"
 #include "kernels/cuda/ptx/mbarrier.cuh"
 #include "kernels/cuda/ptx/setmaxnreg.cuh"
@@ -50,7 +46,7 @@ constexpr int kBarrierBytes = 1024;
 constexpr int kEarlySteps = 2;  // of a kept weight that are on their way before the kernel in front has finished
 
 struct PersistentLaunch : Sm90Operands {
-  int row_tiles, columns;  // of tiles; columns of all groups. Those of a cluster, one below the other, count once
+  int row_tiles, columns;  // of tiles; columns of all groups
   int column_tiles;        // of one group
   int stages;
   int lead;   // steps that a warpgroup starts before it is the next one's turn
@@ -58,25 +54,19 @@ struct PersistentLaunch : Sm90Operands {
 };
 
 // What the compiler must know.
-template <typename Element, int kColumnTile, int kConsumers, bool kIsWeightKept, int kClusterBlocks = 1>
+template <typename Element, int kColumnTile, int kConsumers, bool kIsWeightKept>
 struct Config {
   using T = Element;
   static constexpr bool kIsKept = kIsWeightKept;
   static constexpr int kColumns = kColumnTile, kWarpgroups = kConsumers;
   static constexpr int kReaders = kIsKept ? 1 : kWarpgroups;  // warpgroups that read a stage
   static constexpr int kRows = 64 * kReaders;
-  static constexpr int kCluster =
-      kClusterBlocks;  // blocks that share the rows of x where the weight is kept, else the weight
   static constexpr int kThreads = (kWarpgroups + 1) * kWarpgroup;
-  static constexpr int kClusterRows = kIsKept ? 1 : kCluster;  // of tiles
-  // What a block copies of each operand's tile.
-  static constexpr int kCopyColumns = kColumns / kClusterRows, kCopyRows = kRows * kClusterRows / kCluster;
   static constexpr int kXBytes = kRows * kRowBytes, kWeightBytes = kColumns * kRowBytes;  // of a step
   static constexpr int kStageBytes = kXBytes + (kIsKept ? 0 : kWeightBytes);
   static constexpr int kBiasBytes = 4 * kColumns * kReaders;  // a kept weight has one bias
-  // All registers of a multiprocessor. Copying for a cluster takes some more.
-  static constexpr int kCopyRegisters = kCluster == 1 ? 24 : kWarpgroups == 2 ? 40 : 32;
-  static constexpr int kComputeRegisters = kWarpgroups == 3 ? 160 : kCluster == 1 ? 240 : 232;
+  // All registers of a multiprocessor.
+  static constexpr int kCopyRegisters = 24, kComputeRegisters = kWarpgroups == 2 ? 240 : 160;
   using Sums = float[kColumns / 8][4];
 };
 
@@ -119,55 +109,27 @@ struct TilePlace {
   int first_row, first_column, group;
 };
 
-template <typename C>
-__device__ int rank_of_block() {
-  return static_cast<int>(blockIdx.x) % C::kCluster;
-}
-
-// Tiles are counted along rows of tiles and dealt to the clusters in turn: blocks that run at the same time read the
-// same rows. Where the weight is kept, the number of blocks is a multiple of the columns, and all tiles of a block are
-// in one; those of a cluster are neighbours in a row. A tile of a cluster's last block may be below the last row: it
-// takes part in all but y.
+// Tiles are counted along rows of tiles and dealt to the blocks in turn: blocks that run at the same time read the same
+// rows. Where the weight is kept, the number of blocks is a multiple of the columns, and all tiles of a block are in
+// one.
 template <typename C>
 __device__ TilePlace place_of(const PersistentLaunch& launch, int n) {
-  constexpr int kClusterRows = C::kClusterRows;
-  const int index = static_cast<int>(blockIdx.x) / kClusterRows + n * (static_cast<int>(gridDim.x) / kClusterRows);
+  const int index = static_cast<int>(blockIdx.x) + n * static_cast<int>(gridDim.x);
   const int row = index / launch.columns, column = index - row * launch.columns;
   const int group = column / launch.column_tiles;
-  return {row < launch.row_tiles, (row * kClusterRows + (kClusterRows == 1 ? 0 : rank_of_block<C>())) * C::kRows,
-          (column - group * launch.column_tiles) * C::kColumns, group};
+  return {row < launch.row_tiles, row * C::kRows, (column - group * launch.column_tiles) * C::kColumns, group};
 }
 
-// The weight's step for the tile, or the block's part of what its cluster shares, to all blocks of that.
 template <typename C>
 __device__ void copy_weight(const PersistentLaunch& launch, unsigned char* to, const TilePlace& place,
                             const TapCursor& at, ptx::Barrier* barrier) {
-  const int row = place.group * launch.gemm.columns + place.first_column, k = at.k(launch, kStep);
-  if constexpr (C::kClusterRows == 1) {
-    ptx::cp_async_bulk_tensor_5d(to, &launch.weight, k, 0, 0, 0, row / (8 * launch.pairs), barrier);
-  } else {
-    const int part = rank_of_block<C>() * C::kCopyColumns;
-    ptx::cp_async_bulk_tensor_5d_multicast(to + part * kRowBytes, &launch.weight, k, 0, 0, 0,
-                                           (row + part) / (8 * launch.pairs), barrier, (1 << C::kCluster) - 1);
-  }
-}
-
-// A warp has read a stage: says so to the blocks that copy to it.
-template <typename C>
-__device__ void release(ptx::Barrier* empty, bool is_first_lane) {
-  if constexpr (C::kCluster == 1) {
-    if (is_first_lane) ptx::mbarrier_arrive(empty);
-  } else {
-    const int lane = static_cast<int>(threadIdx.x) % 32;
-    if (lane < C::kCluster) ptx::mbarrier_arrive_cluster_relaxed(empty, lane);
-  }
+  const int row = place.group * launch.gemm.columns + place.first_column;
+  ptx::cp_async_bulk_tensor_5d(to, &launch.weight, at.k(launch, kStep), 0, 0, 0, row / (8 * launch.pairs), barrier);
 }
 
 // The one thread that starts copies. The weight's first steps do not wait for the kernel in front, which writes none.
 template <typename C>
 __device__ void produce(const PersistentLaunch& launch, const Shared<C>& shared) {
-  constexpr bool kIsShared = C::kCopyRows < C::kRows;  // x, with the cluster's other blocks
-  const int x_part = kIsShared ? rank_of_block<C>() * C::kCopyRows : 0;
   TilePlace place = place_of<C>(launch, 0);
   TapCursor weight_at(launch, 0);
   const auto start_weight = [&](int step, int stage) {
@@ -184,7 +146,7 @@ __device__ void produce(const PersistentLaunch& launch, const Shared<C>& shared)
   RingPlace at(0, launch.stages);
 #pragma unroll 1
   for (int n = 0; place.exists; place = place_of<C>(launch, ++n)) {
-    const RowCorner corner(launch.gemm, place.first_row + x_part);
+    const RowCorner corner(launch.gemm, place.first_row);
     TapCursor x_at(launch, 0);
     if (n > 0) weight_at = x_at;
 #pragma unroll 1
@@ -194,8 +156,7 @@ __device__ void produce(const PersistentLaunch& launch, const Shared<C>& shared)
       if (!is_weight_there) start_weight(step, at.stage);
       ptx::Barrier* const barrier = shared.full + at.stage;
       if constexpr (C::kIsKept) ptx::mbarrier_arrive_expect_tx(barrier, C::kXBytes);
-      copy_rows<kIsShared>(launch, shared.stages + at.stage * C::kStageBytes + x_part * kRowBytes, corner, place.group,
-                           x_at, kStep, barrier, (1 << C::kCluster) - 1);
+      copy_rows(launch, shared.stages + at.stage * C::kStageBytes, corner, place.group, x_at, kStep, barrier);
       x_at.advance(launch);
       at.advance(launch.stages);
     }
@@ -316,10 +277,10 @@ __device__ void add_products(const PersistentLaunch& launch, const Shared<C>& sh
     at.advance(launch.stages);
     multiply_step(step);
     ptx::wgmma_wait<1>();
-    release<C>(before, is_first_lane);
+    if (is_first_lane) ptx::mbarrier_arrive(before);
   }
   ptx::wgmma_wait<0>();
-  release<C>(shared.empty + at.stage, is_first_lane);
+  if (is_first_lane) ptx::mbarrier_arrive(shared.empty + at.stage);
   ptx::hold(sums);
 }
 
@@ -358,7 +319,7 @@ __global__ void __launch_bounds__(C::kThreads, 1)
   if (threadIdx.x == 0) {
     for (int i = 0; i < launch.stages; ++i) {
       ptx::mbarrier_init(shared.full + i, 1);
-      ptx::mbarrier_init(shared.empty + i, 4 * C::kReaders * C::kCluster);
+      ptx::mbarrier_init(shared.empty + i, 4 * C::kReaders);
     }
     for (int i = 0; i < C::kWarpgroups; ++i) ptx::mbarrier_init(shared.turn + i, 4);
     for (int i = 0; C::kIsKept && i < launch.steps; ++i) ptx::mbarrier_init(shared.full_weight + i, 1);
@@ -369,11 +330,7 @@ __global__ void __launch_bounds__(C::kThreads, 1)
     load_bias<C::kColumns, C::kThreads>(launch.gemm, place.group, place.first_column, shared.bias,
                                         static_cast<int>(threadIdx.x));
   }
-  if constexpr (C::kCluster == 1) {
-    __syncthreads();
-  } else {
-    ptx::cluster_barrier_relaxed();  // the others' barriers are there, too
-  }
+  __syncthreads();
   if (warpgroup == C::kWarpgroups) {
     ptx::setmaxnreg_dec<C::kCopyRegisters>();
     if (threadIdx.x % kWarpgroup == 0) {
@@ -390,22 +347,17 @@ __global__ void __launch_bounds__(C::kThreads, 1)
       consume<C, typename C::T>(launch, shared, warpgroup);
     }
   }
-  if constexpr (C::kCluster > 1) {
-    __syncwarp();
-    ptx::cluster_barrier_relaxed();  // nobody copies to this block or arrives at its barriers any more
-  }
 }
 
 template <typename C>
 void start(const char* name, const Gemm& gemm, int stages, int multiprocessors, CudaStream stream) {
   static_assert(kKeptStageBytes == 64 * kRowBytes);
   PersistentLaunch parameters{};
-  static_cast<Sm90Operands&>(parameters) = sm90_operands(gemm, C::kCopyRows, kStep);
+  static_cast<Sm90Operands&>(parameters) = sm90_operands(gemm, C::kRows, kStep);
   parameters.pairs = pairs_of(gemm.y_dtype);
   parameters.weight = exchanged_rows_map(gemm.weight, gemm.dtype, std::int64_t{gemm.groups} * gemm.columns,
-                                         gemm.weight_stride, gemm.weight_stride, C::kCopyColumns, parameters.pairs);
-  constexpr int kClusterRows = C::kRows * C::kClusterRows;
-  parameters.row_tiles = (gemm.rows + kClusterRows - 1) / kClusterRows;
+                                         gemm.weight_stride, gemm.weight_stride, C::kColumns, parameters.pairs);
+  parameters.row_tiles = (gemm.rows + C::kRows - 1) / C::kRows;
   parameters.column_tiles = (gemm.columns + C::kColumns - 1) / C::kColumns;
   parameters.columns = parameters.column_tiles * gemm.groups;
   const int kept_bytes = C::kIsKept ? parameters.steps * C::kWeightBytes : 0;
@@ -415,33 +367,27 @@ void start(const char* name, const Gemm& gemm, int stages, int multiprocessors, 
                                  : stages;
   parameters.lead =
       C::kIsKept ? parameters.steps : std::min((parameters.stages - 1) / (C::kWarpgroups - 1), parameters.steps);
-  const int clusters = std::max(1, multiprocessors / C::kCluster);
-  std::int64_t blocks = std::int64_t{std::min(clusters, parameters.row_tiles * parameters.columns)} * C::kCluster;
+  std::int64_t blocks = std::min(multiprocessors, parameters.row_tiles * parameters.columns);
   if constexpr (C::kIsKept) {
     blocks = std::clamp(multiprocessors / parameters.columns, 1, parameters.row_tiles) * parameters.columns;
   }
   const int bytes = kSharedAlignment + kept_bytes + parameters.stages * C::kStageBytes + kBarrierBytes + C::kBiasBytes;
-  launch(name, gemm_persistent_kernel<C>, blocks, C::kThreads, static_cast<std::size_t>(bytes), stream, parameters,
-         C::kCluster);
+  launch(name, gemm_persistent_kernel<C>, blocks, C::kThreads, static_cast<std::size_t>(bytes), stream, parameters);
 }
 
 template <typename T>
 void start_tile(const char* name, const Gemm& gemm, const TileShape& tile, int multiprocessors, CudaStream stream) {
   const auto go = [&]<typename C>(C) { start<C>(name, gemm, tile.stages, multiprocessors, stream); };
-  const auto choose = [&]<int kCluster>(std::integral_constant<int, kCluster>) {
-    if (tile.kernel == TileKernel::kept) {
-      if (tile.columns == 64) return go(Config<T, 64, 3, true, kCluster>{});
-      if (tile.columns == 128) return go(Config<T, 128, 3, true, kCluster>{});
-      if (tile.columns == 192) return go(Config<T, 192, 3, true, kCluster>{});
-      return go(Config<T, 256, 2, true, kCluster>{});
-    }
-    if (tile.columns == 128) return go(Config<T, 128, 2, false, kCluster>{});
-    if (tile.columns == 256) return go(Config<T, 256, 2, false, kCluster>{});
-    if (tile.rows == 128) return go(Config<T, 192, 2, false, kCluster>{});
-    go(Config<T, 192, 3, false, kCluster>{});
-  };
-  if (tile.cluster_rows * tile.cluster_columns == 1) return choose(std::integral_constant<int, 1>{});
-  choose(std::integral_constant<int, 2>{});
+  if (tile.kernel == TileKernel::kept) {
+    if (tile.columns == 64) return go(Config<T, 64, 3, true>{});
+    if (tile.columns == 128) return go(Config<T, 128, 3, true>{});
+    if (tile.columns == 192) return go(Config<T, 192, 3, true>{});
+    return go(Config<T, 256, 2, true>{});
+  }
+  if (tile.columns == 128) return go(Config<T, 128, 2, false>{});
+  if (tile.columns == 256) return go(Config<T, 256, 2, false>{});
+  if (tile.rows == 128) return go(Config<T, 192, 2, false>{});
+  go(Config<T, 192, 3, false>{});
 }
 
 }  // namespace
@@ -452,8 +398,7 @@ void gemm_sm90_persistent(const char* name, const Gemm& gemm, const TileShape& t
          "{}: the forced tile of {} x {} cannot multiply {} columns of {} x {} products: it wants y in groups of 16 "
          "aligned bytes, columns in multiples of {}{}",
          name, tile.rows, tile.columns, gemm.columns, gemm.kernel_height * gemm.kernel_width, gemm.channels,
-         8 * pairs_of(gemm.y_dtype),
-         tile.kernel == TileKernel::kept ? ", a weight that shared memory holds, and whole clusters" : "");
+         8 * pairs_of(gemm.y_dtype), tile.kernel == TileKernel::kept ? ", and a weight that shared memory holds" : "");
   }
   int device = 0, multiprocessors = context.multiprocessors;
   if (multiprocessors == 0) {

@@ -28,8 +28,6 @@ struct TileShape {
   int step;    // columns along k at a time
   int stages;  // of the ring of steps; kept: as many as there is room for
   int splits;  // blocks that divide a tile's sums
-  // Tiles of a cluster, one for each of its blocks: those below each other share the weight, those side by side x.
-  int cluster_rows, cluster_columns;
   TileCost cost;
 };
 

@@ -31,11 +31,6 @@ __device__ inline void cluster_barrier() {
   asm volatile("barrier.cluster.arrive.release.aligned;\nbarrier.cluster.wait.acquire.aligned;" ::: "memory");
 }
 
-// The same for threads that have written nothing that others read, but barriers behind fence_mbarrier_init().
-__device__ inline void cluster_barrier_relaxed() {
-  asm volatile("barrier.cluster.arrive.relaxed.aligned;\nbarrier.cluster.wait.acquire.aligned;" ::: "memory");
-}
-
 // 16 bytes at the same place in another block's shared memory.
 __device__ inline float4 load_cluster_v4(const void* shared, int rank) {
   float4 x;

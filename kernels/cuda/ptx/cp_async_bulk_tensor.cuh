@@ -34,16 +34,4 @@ __device__ inline void cp_async_bulk_tensor_5d(void* shared, const CUtensorMap* 
       : "memory");
 }
 
-// The same box to the same place in every block of the cluster whose rank is a bit of `blocks`; its bytes are counted
-// by the barrier at the same place there.
-__device__ inline void cp_async_bulk_tensor_5d_multicast(void* shared, const CUtensorMap* map, int x0, int x1, int x2,
-                                                         int x3, int x4, Barrier* barrier, int blocks) {
-  asm volatile(
-      "cp.async.bulk.tensor.5d.shared::cluster.global.tile.mbarrier::complete_tx::bytes.multicast::cluster [%0], [%1, "
-      "{%2, %3, %4, %5, %6}], [%7], %8;" ::"r"(shared_address(shared)),
-      "l"(map), "r"(x0), "r"(x1), "r"(x2), "r"(x3), "r"(x4), "r"(shared_address(barrier)),
-      "h"(static_cast<std::uint16_t>(blocks))
-      : "memory");
-}
-
 }  // namespace vistazo::cuda::ptx

@@ -46,19 +46,6 @@ __device__ inline void mbarrier_arrive_cluster(Barrier* barrier, int rank) {
       : "memory");
 }
 
-// The same without making anything visible to other blocks, which would wait for all stores of the thread: for who has
-// only read.
-__device__ inline void mbarrier_arrive_cluster_relaxed(Barrier* barrier, int rank) {
-  asm volatile(
-      "{\n"
-      ".reg .b32 remote;\n"
-      "mapa.shared::cluster.u32 remote, %0, %1;\n"
-      "mbarrier.arrive.shared::cluster.b64 _, [remote];\n"
-      "}" ::"r"(shared_address(barrier)),
-      "r"(rank)
-      : "memory");
-}
-
 __device__ inline void mbarrier_wait(Barrier* barrier, int parity) {
   asm volatile(
       "{\n"

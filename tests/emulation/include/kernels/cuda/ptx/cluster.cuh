@@ -19,9 +19,6 @@ inline int cluster_blocks() {
 inline void cluster_barrier() {
   emulation::cluster_barrier();
 }
-inline void cluster_barrier_relaxed() {
-  emulation::cluster_barrier();
-}
 inline float4 load_cluster_v4(const void* shared, int rank) {
   float4 x;
   std::memcpy(&x, emulation::in_block(shared, rank), sizeof(x));

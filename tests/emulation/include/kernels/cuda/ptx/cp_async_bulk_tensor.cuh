@@ -8,10 +8,8 @@ namespace vistazo::cuda::ptx {
 
 inline void prefetch_tensormap(const CUtensorMap*) {}
 
-// Coordinates of the box's first element, densest dimension first. `blocks`: bits of the ranks it is copied to, 0 for
-// the own.
-void copy_box(void* shared, const CUtensorMap& map, const int (&start)[5], int dimensions, Barrier* barrier,
-              int blocks = 0);
+// Coordinates of the box's first element, densest dimension first.
+void copy_box(void* shared, const CUtensorMap& map, const int (&start)[5], int dimensions, Barrier* barrier);
 
 inline void cp_async_bulk_tensor_4d(void* shared, const CUtensorMap* map, int x0, int x1, int x2, int x3,
                                     Barrier* barrier) {
@@ -21,11 +19,6 @@ inline void cp_async_bulk_tensor_4d(void* shared, const CUtensorMap* map, int x0
 inline void cp_async_bulk_tensor_5d(void* shared, const CUtensorMap* map, int x0, int x1, int x2, int x3, int x4,
                                     Barrier* barrier) {
   copy_box(shared, *map, {x0, x1, x2, x3, x4}, 5, barrier);
-}
-
-inline void cp_async_bulk_tensor_5d_multicast(void* shared, const CUtensorMap* map, int x0, int x1, int x2, int x3,
-                                              int x4, Barrier* barrier, int blocks) {
-  copy_box(shared, *map, {x0, x1, x2, x3, x4}, 5, barrier, blocks);
 }
 
 }  // namespace vistazo::cuda::ptx

@@ -53,9 +53,6 @@ inline void mbarrier_arrive(Barrier* barrier) {
 inline void mbarrier_arrive_cluster(Barrier* barrier, int rank) {
   mbarrier_arrive_at(emulation::in_block(barrier, rank));
 }
-inline void mbarrier_arrive_cluster_relaxed(Barrier* barrier, int rank) {
-  mbarrier_arrive_cluster(barrier, rank);
-}
 inline void mbarrier_arrive_expect_tx(Barrier* barrier, int bytes) {
   change_barrier(barrier, [&](BarrierState& state) {
     if (state.left == 0) emulation::fail("more arrivals than the barrier counts");
