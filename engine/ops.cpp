@@ -304,7 +304,7 @@ Tensor Ops::attention(const Tensor& q, const Tensor& k, const Tensor& v, int hea
                      .scale = 1.0f / std::sqrt(static_cast<float>(head_dim)),
                      .dtype = dtype(),
                      .scratch = nullptr};
-  if (rope) args.rope = {static_cast<const float*>(rope->table.data), rope->prefix, rope->width};
+  if (rope) args.rope = {static_cast<const float*>(rope->table.data), rope->prefix};
   args.scratch = arena_.allocate(scratch_bytes(args));
   run(args);
   return out;

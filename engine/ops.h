@@ -66,7 +66,6 @@ struct ConvolutionEpilogue {
 struct Rope {
   Tensor table;    // (N - prefix, D) f32
   int prefix = 0;  // tokens at the start that have none
-  int width = 0;   // of the grid whose patches the others are, where its angles are those of rows and columns; or 0
 };
 
 // The vocabulary that models are written in. The public methods check shapes, once for every backend, take the result's

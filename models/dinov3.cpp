@@ -186,7 +186,7 @@ void run_trunk(Ops& ops, const Dinov3& net, const Tensor& pixels, std::span<cons
                                     [&](std::span<float> values) { fill_token_table(net, values); });
   const Rope rope{ops.constant("rope", size, {patches.area(), c.vit.dim / c.vit.heads},
                                [&](std::span<float> values) { fill_rope_table(c, patches, values); }),
-                  grid.prefix, patches.width};
+                  grid.prefix};
   const auto released = ops.scope();
   const Tensor tokens = ops.repeat(table, static_cast<int>(pixels.shape[0]), ops.residual_dtype());
   ops.linear_add(ops.patches(pixels, c.patch, grid), net.patch_embedding, tokens);

@@ -44,15 +44,4 @@ __device__ inline std::uint32_t pack(float low, float high) {
   return result.bits;
 }
 
-// The inverse.
-template <typename T>
-__device__ inline float2 unpack(std::uint32_t bits) {
-  using Pair = std::conditional_t<std::is_same_v<T, __half>, __half2, __nv_bfloat162>;
-  union {
-    std::uint32_t bits;
-    Pair pair;
-  } x{bits};
-  return {to_float(x.pair.x), to_float(x.pair.y)};
-}
-
 }  // namespace vistazo::cuda

@@ -5,7 +5,6 @@
 //   attention_bench --f16      and f16, --f32 and f32, up to 4301 tokens
 //   attention_bench --choices  every division of the work that sm90.cu and sm90_pair.cu have, best first, and the times
 //                              that the model behind the choice gives those that it considers
-//   attention_bench --rope     what rotating q and k adds, at the shapes of DEIMv2's trunks
 #include <cuda_runtime_api.h>
 #include <fmt/core.h>
 
@@ -189,41 +188,6 @@ void bench_choices(const Shape& s, const Pool& pool) {
   fmt::print("\n");
 }
 
-constexpr Shape kRopeShapes[] = {{"deimv2-s trunk b1", 1, 3, 1605, 64},
-                                 {"deimv2-s trunk b16", 16, 3, 1605, 64},
-                                 {"deimv2-x trunk b1", 1, 6, 1605, 64},
-                                 {"deimv2-x trunk b16", 16, 6, 1605, 64}};
-
-// A row for the launcher's choice and one for each division that it may take: plain, with a rope whose angles are those
-// of a grid, and with one of which nothing is known.
-void bench_rope(const Shape& s, const Pool& pool) {
-  constexpr int kPrefix = 5, kSide = 40;
-  const testing::DeviceBuffer table(std::vector<float>(std::size_t{kSide} * kSide * 64, 0.70710678f), DType::f32);
-  int multiprocessors = 0;
-  check_cuda(cudaDeviceGetAttribute(&multiprocessors, cudaDevAttrMultiProcessorCount, 0), "cudaDeviceGetAttribute");
-  const auto print = [&](const std::string& name, const Run& run) {
-    double us[3] = {1e30, 1e30, 1e30};
-    for (int round = 0; round < 3; ++round) {
-      for (int i = 0; i < 3; ++i) {
-        const Run with_rope = [&](AttentionArgs args, CudaStream stream) {
-          if (i > 0) args.rope = {static_cast<const float*>(table.data()), kPrefix, i == 1 ? kSide : 0};
-          run(args, stream);
-        };
-        us[i] = std::min(us[i], microseconds(s, DType::bf16, pool, with_rope, 11));
-      }
-    }
-    fmt::print("| {} | {} | {:.1f} | {:.1f} | {:.1f} | {:+.1f} |\n", s.name, name, us[0], us[1], us[2], us[1] - us[0]);
-  };
-  print("launcher's", [](const auto& args, CudaStream stream) { cuda::attention(args, stream); });
-  print("sm80", [](const auto& args, CudaStream stream) { cuda::attention(args, stream, cuda::AttentionPath::sm80); });
-  for (const auto& [consumers, split] : {std::pair{1, 1}, std::pair{3, 1}, std::pair{3, 2}}) {
-    const cuda::Sm90Choice choice{consumers, split, multiprocessors};
-    print(name_of(choice), [choice](const auto& args, CudaStream stream) {
-      cuda::attention_sm90(cuda::make_attention_launch(args), choice, stream);
-    });
-  }
-}
-
 }  // namespace
 }  // namespace vistazo
 
@@ -235,12 +199,6 @@ int main(int argc, char** argv) try {
   const vistazo::Pool pool(std::size_t{4} << 30, dtype);
   if (mode == "--choices") {
     for (const auto& shape : vistazo::kShapes) vistazo::bench_choices(shape, pool);
-    return 0;
-  }
-  if (mode == "--rope") {
-    fmt::print("| shape | division | plain, us | rope of a grid, us | any rope, us | the grid's adds |\n");
-    fmt::print("|---|---|---|---|---|---|\n");
-    for (const auto& shape : vistazo::kRopeShapes) vistazo::bench_rope(shape, pool);
     return 0;
   }
   fmt::print("| shape | batch, heads, tokens, dim | dtype | us | TFLOP/s | two runs differ by |\n");

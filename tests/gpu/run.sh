@@ -105,9 +105,6 @@ if wants bench "$build/attention_bench"; then
   step 60 choices "$build/attention_bench" --choices
   require_success
   cat "$out/choices.log"
-  step 30 rope "$build/attention_bench" --rope
-  require_success
-  cat "$out/rope.log"
 fi
 if wants bench "$build/vistazo"; then
   step 30 vistazo "$build/vistazo" bench --model weights/cells --device cuda --batch 1,16 --seconds 0.5 --stages 480x640

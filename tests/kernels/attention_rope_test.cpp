@@ -75,7 +75,7 @@ void check(const Case& c, DType dtype) {
   Rows rows(c, q, k, v, dtype);
   Rows turned(c, rounded(rotated<float>(c, table, q), dtype), rounded(rotated<float>(c, table, k), dtype), v, dtype);
   GuardedBuffer entries(table, DType::f32);
-  const AttentionRope rope{entries.as<float>(), c.prefix, c.width};
+  const AttentionRope rope{entries.as<float>(), c.prefix};
   CAPTURE(std::string(name_of(dtype)));
   CAPTURE(fmt::format("B{} H{} N{} D{} prefix {} width {} gap {}", c.batch, c.heads, c.tokens, c.dim, c.prefix, c.width,
                       c.gap));
@@ -122,8 +122,7 @@ TEST_CASE("attention with a rope: against double precision") {
     Rows rows(c, q, k, v, dtype);
     testing::for_each_path(dtype, [&](const std::string& name, AttentionPath path) {
       CAPTURE(name);
-      CHECK(testing::relative_error(rows.attend(c, dtype, path, {table.data(), c.prefix, c.width}), expected) <=
-            allowed);
+      CHECK(testing::relative_error(rows.attend(c, dtype, path, {table.data(), c.prefix}), expected) <= allowed);
     });
   }
 }
@@ -140,7 +139,7 @@ TEST_CASE("attention with a rope: a row is bit-identical for any threads") {
       for (const int threads : {1, 2, 7}) {
         GuardedBuffer out(shape.out_size(), dtype);
         AttentionArgs args = testing::dense_args(shape, rows.q.data(), rows.k.data(), rows.v.data(), out.data(), dtype);
-        args.rope = {table.data(), c.prefix, c.width};
+        args.rope = {table.data(), c.prefix};
         testing::run(args, path, threads);
         if (expected.empty()) expected = out.floats();
         CHECK(out.floats() == expected);
@@ -156,9 +155,8 @@ TEST_CASE("attention with a rope: what does not fit is refused, the rest runs") 
   int refused = 0;
   for (int i = 0; i < 500; ++i) {
     const int queries = number(1, 9), keys = number(0, 2) > 0 ? queries : number(1, 9), dim = number(1, 9);
-    const int prefix = number(-1, 6), width = number(-1, 4);
-    const bool is_right = queries == keys && dim % 2 == 0 && prefix >= 0 && prefix <= keys && width >= 0 &&
-                          (width == 0 || (dim % 4 == 0 && (keys - prefix) % width == 0));
+    const int prefix = number(-1, 6);
+    const bool is_right = queries == keys && dim % 2 == 0 && prefix >= 0 && prefix <= keys;
     const DType dtype = kDTypes[number(0, 1)];
     const reference::AttentionShape shape{1, 1, queries, keys, dim, dim};
     GuardedBuffer q(testing::random_floats(shape.q_size(), 1), dtype),
@@ -168,8 +166,8 @@ TEST_CASE("attention with a rope: what does not fit is refused, the rest runs") 
     AttentionArgs args = testing::dense_args(shape, q.data(), k.data(), v.data(), out.data(), dtype);
     AlignedBuffer scratch(cpu::attention_scratch_bytes(args, pool));
     args.scratch = scratch.data();
-    args.rope = {table.data(), prefix, width};
-    CAPTURE(fmt::format("{} queries, {} keys, dim {}, prefix {}, width {}", queries, keys, dim, prefix, width));
+    args.rope = {table.data(), prefix};
+    CAPTURE(fmt::format("{} queries, {} keys, dim {}, prefix {}", queries, keys, dim, prefix));
     try {
       cpu::attention(args, pool);
       CHECK(is_right);

@@ -49,24 +49,6 @@ RowCopy choose_copy(const AttentionOperand& x, int dim, const AttentionArgs& arg
   return are_words && holds_words(dim, args.dtype) ? RowCopy::bytes4 : RowCopy::elements;
 }
 
-RopeTable make_rope_table(const AttentionArgs& args) {
-  const AttentionRope& rope = args.rope;
-  RopeTable table{};
-  table.table = rope.table;
-  table.prefix = rope.prefix;
-  table.end = args.keys;
-  table.head_dim = static_cast<std::uint32_t>(args.head_dim);
-  table.half = table.head_dim / 2;
-  table.quarter = table.head_dim / 4;
-  table.is_aligned = args.head_dim % 16 == 0 && reinterpret_cast<std::uintptr_t>(rope.table) % 16 == 0;
-  // A product with the reciprocal, rounded down, is the quotient of all that is below 2^32 / width.
-  if (rope.width > 1 && std::int64_t{args.keys} * rope.width < std::int64_t{1} << 32) {
-    table.width = static_cast<std::uint32_t>(rope.width);
-    table.reciprocal = static_cast<std::uint32_t>(((std::int64_t{1} << 32) + rope.width - 1) / rope.width);
-  }
-  return table;
-}
-
 int attribute(cudaDeviceAttr which) {
   int device = 0, value = 0;
   check_cuda(cudaGetDevice(&device), "cudaGetDevice");
@@ -81,7 +63,6 @@ AttentionLaunch make_attention_launch(const AttentionArgs& args) {
   constexpr float kLog2E = 1.44269504088896340736f;
   AttentionLaunch launch{};
   launch.args = args;
-  launch.rope = make_rope_table(args);
   launch.scale_log2 = std::fmax(std::fabs(args.scale) * kLog2E, std::numeric_limits<float>::min());
   launch.is_q_negated = args.scale < 0.0f;
   launch.q_copy = choose_copy(args.q, args.head_dim, args);
@@ -99,15 +80,14 @@ bool suits_sm90(const AttentionLaunch& launch) {
   const auto suits = [&](const AttentionOperand& x, RowCopy copy) {
     return copy == RowCopy::bytes16 && x.row_stride > 0 && (args.batch == 1 || x.batch_stride > 0);
   };
-  const bool suits_rope =
-      args.rope.table == nullptr || (launch.rope.is_aligned && args.head_dim <= 64 && args.value_dim <= 64);
   return args.dtype != DType::f32 && !launch.is_q_negated && args.head_dim % 8 == 0 && args.value_dim % 8 == 0 &&
-         suits_rope && suits(args.q, launch.q_copy) && suits(args.k, launch.k_copy) && suits(args.v, launch.v_copy) &&
+         suits(args.q, launch.q_copy) && suits(args.k, launch.k_copy) && suits(args.v, launch.v_copy) &&
          are_rows_aligned(args.out, args.out_batch_stride, args.out_row_stride, args.value_dim, args, 16);
 }
 
 void attention(const AttentionArgs& args, CudaStream stream, AttentionPath path, const BatchPlan& plan) {
   const AttentionLaunch launch = make_attention_launch(args);
+  if (args.rope.table != nullptr) rotate_queries_and_keys(args, stream);
   if (args.dtype == DType::f32) return attention_f32(launch, stream);
   // Code for 9.0a runs on no other capability.
   const bool is_hopper = path != AttentionPath::sm80 && attribute(cudaDevAttrComputeCapabilityMajor) == 9;
@@ -119,8 +99,8 @@ void attention(const AttentionArgs& args, CudaStream stream, AttentionPath path,
   if (path == AttentionPath::sm90) {
     fail(Error::Code::unsupported,
          "attention: path sm90 needs compute capability 9.0, a scale that is not negative, dimensions that are "
-         "multiples of 8 and rows at multiples of 16 bytes; with a rope dimensions up to 64, head_dim a multiple of 16 "
-         "and the table at a multiple of 16 bytes");
+         "multiples "
+         "of 8 and rows at multiples of 16 bytes");
   }
   attention_sm80(launch, stream);
 }

@@ -11,33 +11,29 @@ namespace vistazo::cuda {
 // keys. With one consumer to a block two blocks share a multiprocessor, and the next kernel finds room early, which
 // suits few items; three consumers read K and V a third as often. A cluster starts and ends slowly: its blocks pay from
 // about 1500 keys on, where they fill multiprocessors that were idle. Pairs (sm90_pair.cu) take half as many steps of
-// 64 keys; nothing speaks for them once every multiprocessor has more than its two blocks. They do not rotate keys.
-// What rotation costs the others is not in the model.
+// 64 keys; nothing speaks for them once every multiprocessor has more than its two blocks.
 std::array<Sm90Estimate, 4> estimate_sm90(const AttentionArgs& args, int multiprocessors) {
   const bool is_narrow = std::max(args.head_dim, args.value_dim) <= 32;
   const double tile_factor = is_narrow ? 0.85 : 1.0, round_factor = is_narrow ? 0.7 : 1.0;
-  const auto tiles = [&](int tile_keys, int split) {
-    return std::ceil(std::ceil(static_cast<double>(args.keys) / tile_keys) / split);
+  const auto tiles = [&](int keys, int split) {
+    return std::ceil(std::ceil(static_cast<double>(args.keys) / keys) / split);
   };
   const auto items = [&](int consumers) {
     return static_cast<double>(args.batch) * args.heads * std::ceil(args.queries / (64.0 * consumers));
   };
   // Microseconds of one round and of all.
-  const auto round = [&](double constant, double one_tile, double count) {
-    return constant * round_factor + one_tile * tile_factor * count;
+  const auto round = [&](double constant, double tile, double count) {
+    return constant * round_factor + tile * tile_factor * count;
   };
   const double rounds = items(1) / (2.0 * multiprocessors);
   const bool is_alone = items(1) <= multiprocessors;  // one block on each
   // Blocks of two to a multiprocessor drift apart, so that a last round that is not full costs less than one that is.
   const double one = (is_alone ? 0.4 : 1.3) +
                      std::max(1.0, (rounds + std::ceil(rounds)) / 2) * round(2.0, is_alone ? 0.8 : 1.04, tiles(128, 1));
-  const int keys = keys_of_tile(is_narrow ? 32 : 64, 3, args.rope.table != nullptr);
-  const double tile = keys == 96 ? 1.05 : 0.78;
-  const double three = 1.0 + std::ceil(items(3) / multiprocessors) * round(1.9, tile, tiles(keys, 1));
-  const double clusters = std::ceil(items(3) / (multiprocessors / 2)) * round(7.5, tile, tiles(keys, 2));
-  const double pairs = rounds <= 1 && args.rope.table == nullptr
-                           ? round(is_alone ? 1.5 : 2.6, is_alone ? 0.8 : 1.1, tiles(64, 2))
-                           : std::numeric_limits<double>::infinity();
+  const double three = 1.0 + std::ceil(items(3) / multiprocessors) * round(1.9, 1.05, tiles(96, 1));
+  const double clusters = std::ceil(items(3) / (multiprocessors / 2)) * round(7.5, 1.05, tiles(96, 2));
+  const double pairs = rounds <= 1 ? round(is_alone ? 1.5 : 2.6, is_alone ? 0.8 : 1.1, tiles(64, 2))
+                                   : std::numeric_limits<double>::infinity();
   return {{{{1, 1, multiprocessors}, one},
            {{3, 1, multiprocessors}, three},
            {{3, 2, multiprocessors}, clusters},

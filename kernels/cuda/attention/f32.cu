@@ -9,7 +9,6 @@
 #include <cstdint>
 
 #include "kernels/cuda/attention/load_rows.cuh"
-#include "kernels/cuda/attention/rope.cuh"
 #include "kernels/cuda/attention/softmax.cuh"
 #include "kernels/cuda/attention/tiles.h"
 #include "kernels/cuda/dynamic_shared.cuh"
@@ -31,11 +30,6 @@ template <int kDim>
 inline constexpr int kStride = kSharedStride<float, kDim>;
 template <int kDim>
 inline constexpr int kSharedFloats = (kTileQueries + 2 * kTileKeys) * kStride<kDim> + kTileQueries* kWeightStride;
-
-// Blocks on a multiprocessor that registers are kept for; 0: as many as the compiler likes, and with a rope at
-// dimension 128 it spills for a third, for which there is no shared memory.
-template <int kDim, bool kHasRope>
-inline constexpr int kLeastBlocks = kHasRope&& kDim == 128 ? 2 : 0;
 
 __device__ float4 load4(const float* shared) {
   return *reinterpret_cast<const float4*>(shared);
@@ -106,9 +100,8 @@ __device__ void multiply_values(float (&out)[kRows][kDim / kLanes], const float 
 }
 
 // kDim is the larger of head_dim and value_dim, padded to 32, 64 or 128.
-template <int kDim, bool kHasRope>
-__global__ void __launch_bounds__(kThreads, kLeastBlocks<kDim, kHasRope>)
-    attention_f32_kernel(const __grid_constant__ AttentionLaunch launch) {
+template <int kDim>
+__global__ void __launch_bounds__(kThreads) attention_f32_kernel(const __grid_constant__ AttentionLaunch launch) {
   dependent_launch();
   float* const shared_queries = reinterpret_cast<float*>(dynamic_shared());
   float* const shared_keys = shared_queries + kTileQueries * kStride<kDim>;
@@ -125,11 +118,6 @@ __global__ void __launch_bounds__(kThreads, kLeastBlocks<kDim, kHasRope>)
   load_rows<float, kDim, kTileQueries, kThreads>(shared_queries, q_rows + first_query * args.q.row_stride,
                                                  args.q.row_stride, args.queries - first_query, args.head_dim,
                                                  launch.q_copy);
-  if constexpr (kHasRope) {
-    ptx::cp_async_wait_all();
-    __syncthreads();
-    rotate_rows<float, kDim, kTileQueries, kThreads>(shared_queries, launch.rope, first_query);
-  }
   float* const weights = shared_weights + first_row * kWeightStride;
   const float sign = launch.is_q_negated ? -1.0f : 1.0f;
 
@@ -145,10 +133,6 @@ __global__ void __launch_bounds__(kThreads, kLeastBlocks<kDim, kHasRope>)
                                                 args.v.row_stride, keys, args.value_dim, launch.v_copy);
     ptx::cp_async_wait_all();
     __syncthreads();
-    if constexpr (kHasRope) {
-      rotate_rows<float, kDim, kTileKeys, kThreads>(shared_keys, launch.rope, first_key);
-      __syncthreads();
-    }
     float scores[kRows][kKeys] = {}, correction[kRows];
     multiply_keys<kDim>(scores, shared_queries + first_row * kStride<kDim>, shared_keys + lane * kStride<kDim>);
 #pragma unroll
@@ -191,10 +175,8 @@ __global__ void __launch_bounds__(kThreads, kLeastBlocks<kDim, kHasRope>)
 template <int kDim>
 void launch_kernel(const AttentionLaunch& parameters, CudaStream stream) {
   const std::int64_t pairs = std::int64_t{parameters.args.batch} * parameters.args.heads;
-  const auto kernel =
-      parameters.rope.table == nullptr ? attention_f32_kernel<kDim, false> : attention_f32_kernel<kDim, true>;
-  launch("attention", kernel, pairs * parameters.query_tiles, kThreads, kSharedFloats<kDim> * sizeof(float), stream,
-         parameters);
+  launch("attention", attention_f32_kernel<kDim>, pairs * parameters.query_tiles, kThreads,
+         kSharedFloats<kDim> * sizeof(float), stream, parameters);
 }
 
 }  // namespace

@@ -5,8 +5,7 @@
 // the next. One barrier per tile. Q stays in registers, and so do the weights: the accumulator's layout of S = Q K^T is
 // the left operand's of O += P V. The sum of the weights, as rounded for that product, is one more column of it, with
 // ones for V: weights sum to one exactly, and no shuffles are needed. Head dimensions between the compiled ones are
-// padded with zeros in shared memory, where K and V (and Q) have the larger of both dimensions. With a rope, Q and
-// every tile of K are rotated there by all threads before they are used, for one more barrier per tile.
+// padded with zeros in shared memory, where K and V (and Q) have the larger of both dimensions.
 //
 // A warp reads the whole of both tiles for its 16 rows: 256 * dim bytes of shared memory for 4096 * dim operations. At
 // 128 bytes a cycle that takes longer than the products, and is the expected limit.
@@ -19,7 +18,6 @@
 #include <type_traits>
 
 #include "kernels/cuda/attention/load_rows.cuh"
-#include "kernels/cuda/attention/rope.cuh"
 #include "kernels/cuda/attention/softmax.cuh"
 #include "kernels/cuda/attention/tiles.h"
 #include "kernels/cuda/convert.cuh"
@@ -139,7 +137,7 @@ __device__ void store_rows(T* rows, const AttentionLaunch& launch, int first_row
 }
 
 // kDim is the larger of head_dim and value_dim, padded.
-template <typename T, int kDim, bool kHasRope>
+template <typename T, int kDim>
 __global__ void __launch_bounds__(kThreads) attention_sm80_kernel(const __grid_constant__ AttentionLaunch launch) {
   dependent_launch();
   // K of stage 0 and 1, then V of stage 0 and 1.
@@ -170,10 +168,6 @@ __global__ void __launch_bounds__(kThreads) attention_sm80_kernel(const __grid_c
   load_block(0, 0);
   ptx::cp_async_wait_all();
   __syncthreads();
-  if constexpr (kHasRope) {
-    rotate_rows<T, kDim, kTileQueries, kThreads>(shared_queries, launch.rope, first_query);
-    __syncthreads();
-  }
   std::uint32_t q[kDim / 16][4];
   read_queries<T, kDim>(q, shared_queries + warp * 16 * kSharedStride<T, kDim>, lane, launch.is_q_negated);
 
@@ -185,10 +179,6 @@ __global__ void __launch_bounds__(kThreads) attention_sm80_kernel(const __grid_c
     ptx::cp_async_wait_all();
     __syncthreads();
     if (first_key + kTileKeys < args.keys) load_block(first_key + kTileKeys, stage ^ 1);
-    if constexpr (kHasRope) {
-      rotate_rows<T, kDim, kTileKeys, kThreads>(shared_keys + stage * kTileElements<T, kDim>, launch.rope, first_key);
-      __syncthreads();
-    }
 
     float scores[kKeyTiles][4], correction[2];
     multiply_keys<T, kDim>(scores, q, shared_keys + stage * kTileElements<T, kDim>, lane);
@@ -220,10 +210,8 @@ __global__ void __launch_bounds__(kThreads) attention_sm80_kernel(const __grid_c
 template <typename T, int kDim>
 void launch_kernel(const AttentionLaunch& parameters, CudaStream stream) {
   const std::int64_t pairs = std::int64_t{parameters.args.batch} * parameters.args.heads;
-  const auto kernel =
-      parameters.rope.table == nullptr ? attention_sm80_kernel<T, kDim, false> : attention_sm80_kernel<T, kDim, true>;
-  launch("attention", kernel, pairs * parameters.query_tiles, kThreads, 4 * kTileElements<T, kDim> * sizeof(T), stream,
-         parameters);
+  launch("attention", attention_sm80_kernel<T, kDim>, pairs * parameters.query_tiles, kThreads,
+         4 * kTileElements<T, kDim> * sizeof(T), stream, parameters);
 }
 
 template <typename T>

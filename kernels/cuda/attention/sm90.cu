@@ -17,9 +17,6 @@
 // are computed with the shift as it is, and only if a sum shows that some were large are they computed again with the
 // largest score for a shift.
 //
-// With a rope three warps of the copying warpgroup rotate each tile of K in shared memory when it has arrived, and
-// consumers wait for them instead of for the copy; they rotate their queries themselves.
-//
 // At dimension 64 the limits are the tensor cores (16 products of 64 x 8 x 16 for 64 x 64 scores at 8 cycles) and the
 // exponentials (16 a cycle) alike, at 32 the latter.
 #include <cuda_bf16.h>
@@ -31,17 +28,14 @@
 
 #include "kernels/cuda/attention/sm90_items.cuh"
 #include "kernels/cuda/attention/sm90_output.cuh"
-#include "kernels/cuda/attention/sm90_rope.cuh"
 #include "kernels/cuda/attention/sm90_softmax.cuh"
 #include "kernels/cuda/attention/sm90_tiles.cuh"
 #include "kernels/cuda/attention/tensor_maps.h"
 #include "kernels/cuda/attention/tiles.h"
 #include "kernels/cuda/dynamic_shared.cuh"
 #include "kernels/cuda/launch.cuh"
-#include "kernels/cuda/ptx/bar_sync.cuh"
 #include "kernels/cuda/ptx/cluster.cuh"
 #include "kernels/cuda/ptx/cp_async_bulk_tensor.cuh"
-#include "kernels/cuda/ptx/fence.cuh"
 #include "kernels/cuda/ptx/mbarrier.cuh"
 #include "kernels/cuda/ptx/setmaxnreg.cuh"
 
@@ -75,50 +69,17 @@ __device__ void copy_keys_and_values(const Sm90Launch& x, unsigned char* shared,
 }
 
 template <typename C>
-__device__ void copy_queries(const Sm90Launch& x, const Item& item, int parity, unsigned char* shared,
-                             Barriers<C>& barriers) {
-#pragma unroll 1
-  for (int consumer = 0; consumer < C::kConsumers; ++consumer) {
-    ptx::mbarrier_wait(&barriers.empty_queries[consumer], parity ^ 1);
-    ptx::mbarrier_arrive_expect_tx(&barriers.full_queries[consumer], C::kQueryBytes);
-    copy_panels<C>(shared + consumer * C::kQueryBytes, x.maps.q, kRows, item.head, item.first_query + consumer * kRows,
-                   item.batch, &barriers.full_queries[consumer]);
-  }
-}
-template <typename C>
-__device__ void copy_all_queries(const Sm90Launch& x, unsigned char* shared, Barriers<C>& barriers) {
+__device__ void copy_queries(const Sm90Launch& x, unsigned char* shared, Barriers<C>& barriers) {
   int parity = 0;
 #pragma unroll 1
   for (int item = ptx::cluster_index(); item < x.items; item += x.clusters, parity ^= 1) {
-    copy_queries<C>(x, Work(x, item, C::kQueries), parity, shared, barriers);
-  }
-}
-
-// What kRotatingWarps warps do with a rope, `warp` being one of them. A thread of the first copies the queries too: of
-// an item to come only once its first tile is rotated, for which nobody need have finished with the last item's
-// queries.
-template <typename C>
-__device__ void rotate_keys(const Sm90Launch& x, unsigned char* shared, Barriers<C>& barriers, int warp, int lane) {
-  unsigned char* const shared_keys = shared + C::kConsumers * C::kQueryBytes;
-  const bool copies_queries = warp == 0 && lane == 0;
-  const int first_item = ptx::cluster_index();
-  const KeyRange range(x, ptx::cluster_rank(), ptx::cluster_blocks());  // of every item
-  int n = 0, parity = 0;
-  if (copies_queries) copy_queries<C>(x, Item(x, first_item, C::kQueries), parity, shared, barriers);
+    const Work work(x, item, C::kQueries);
 #pragma unroll 1
-  for (int item = first_item; item < x.items; item += x.clusters, parity ^= 1) {
-#pragma unroll 1
-    for (int i = 0; i < range.tiles; ++i, ++n) {
-      const Place<C::kStages> place(n);
-      ptx::mbarrier_wait(&barriers.full_keys[place.stage], place.parity);
-      rotate_tile<C, C::kTileKeys, kRotatingWarps>(shared_keys + place.stage * C::kTileBytes, x.launch.rope,
-                                                   range.tile(i) * C::kTileKeys, warp, lane);
-      ptx::fence_proxy_async();
-      __syncwarp();
-      if (lane == 0) ptx::mbarrier_arrive(&barriers.rotated_keys[place.stage]);
-      if (copies_queries && i == 0 && item != first_item) {
-        copy_queries<C>(x, Item(x, item, C::kQueries), parity, shared, barriers);
-      }
+    for (int consumer = 0; consumer < C::kConsumers; ++consumer) {
+      ptx::mbarrier_wait(&barriers.empty_queries[consumer], parity ^ 1);
+      ptx::mbarrier_arrive_expect_tx(&barriers.full_queries[consumer], C::kQueryBytes);
+      copy_panels<C>(shared + consumer * C::kQueryBytes, x.maps.q, kRows, work.head,
+                     work.first_query + consumer * kRows, work.batch, &barriers.full_queries[consumer]);
     }
   }
 }
@@ -132,8 +93,7 @@ struct Ring {
 
   __device__ const unsigned char* wait_keys(int n) {
     const Place<C::kStages> place(n);
-    ptx::mbarrier_wait(C::kHasRope ? &barriers.rotated_keys[place.stage] : &barriers.full_keys[place.stage],
-                       place.parity);
+    ptx::mbarrier_wait(&barriers.full_keys[place.stage], place.parity);
     return keys + place.stage * C::kTileBytes;
   }
   __device__ const unsigned char* wait_values(int n) {
@@ -158,12 +118,6 @@ struct Consumer {
   TileSums<C, Ring<C>> sums;
   int index, warp, lane;
 
-  __device__ void rotate_queries(int first_query) {
-    rotate_tile<C, kRows, kGroup / 32>(sums.ring.queries, x.launch.rope, first_query, warp, lane);
-    ptx::fence_proxy_async();
-    ptx::named_barrier<kGroup>(1 + index);
-  }
-
   // Goes through the tiles without reading.
   __device__ void skip(int tiles) {
 #pragma unroll 1
@@ -186,7 +140,6 @@ struct Consumer {
         skip(work.tiles);
         continue;
       }
-      if constexpr (C::kHasRope) rotate_queries(work.first_query + index * kRows);
       float out[C::kDim / 8][4] = {};
       Rows rows{.scale = x.launch.scale_log2};
       sums.add(work.tiles, work.keys_of_first<C>(x), out, rows);
@@ -225,7 +178,6 @@ __device__ void initialize(Barriers<C>& barriers, int ranks) {
   constexpr int kWarps = kGroup / 32;
   for (int s = 0; s < C::kStages; ++s) {
     ptx::mbarrier_init(&barriers.full_keys[s], 1);
-    if constexpr (C::kHasRope) ptx::mbarrier_init(&barriers.rotated_keys[s], kRotatingWarps);
     ptx::mbarrier_init(&barriers.full_values[s], 1);
     ptx::mbarrier_init(&barriers.empty_keys[s], C::kConsumers * kWarps);
     ptx::mbarrier_init(&barriers.empty_values[s], C::kConsumers * kWarps);
@@ -264,11 +216,7 @@ __global__ void __launch_bounds__(C::kThreads, C::kBlocks) attention_sm90_kernel
     ptx::setmaxnreg_dec<C::kCopyRegisters>();
     const int warp = __shfl_sync(kWholeWarp, thread / 32, 0);
     if (warp == 0 && lane == 0) copy_keys_and_values<C>(x, shared, barriers);
-    if constexpr (C::kHasRope) {
-      if (warp > 0) rotate_keys<C>(x, shared, barriers, warp - 1, lane);
-    } else {
-      if (warp == 1 && lane == 0) copy_all_queries<C>(x, shared, barriers);
-    }
+    if (warp == 1 && lane == 0) copy_queries<C>(x, shared, barriers);
     __syncwarp();
     if (ranks > 1) ptx::cluster_barrier();
   } else {
@@ -291,36 +239,28 @@ void launch_kernel(const AttentionLaunch& parameters, const Sm90Choice& choice, 
          static_cast<std::size_t>(shared_bytes<C>(split > 1)), stream, x, split);
 }
 
-template <typename T, int kDim, bool kHasRope>
+template <typename T, int kDim>
 void choose_consumers(const AttentionLaunch& parameters, const Sm90Choice& choice, CudaStream stream) {
-  if (choice.consumers == 1) return launch_kernel<Config<T, kDim, 1, kHasRope>>(parameters, choice, stream);
-  if (choice.consumers == 2) return launch_kernel<Config<T, kDim, 2, kHasRope>>(parameters, choice, stream);
-  launch_kernel<Config<T, kDim, 3, kHasRope>>(parameters, choice, stream);
-}
-
-template <typename T, bool kHasRope>
-void choose_narrow_dim(const AttentionLaunch& parameters, const Sm90Choice& choice, CudaStream stream) {
-  const int dim = std::max(parameters.args.head_dim, parameters.args.value_dim);
-  if (dim <= 32) return choose_consumers<T, 32, kHasRope>(parameters, choice, stream);
-  choose_consumers<T, 64, kHasRope>(parameters, choice, stream);
+  if (choice.consumers == 1) return launch_kernel<Config<T, kDim, 1>>(parameters, choice, stream);
+  if (choice.consumers == 2) return launch_kernel<Config<T, kDim, 2>>(parameters, choice, stream);
+  launch_kernel<Config<T, kDim, 3>>(parameters, choice, stream);
 }
 
 template <typename T>
 void choose_dim(const AttentionLaunch& parameters, const Sm90Choice& choice, CudaStream stream) {
-  if (parameters.rope.table != nullptr) return choose_narrow_dim<T, true>(parameters, choice, stream);
-  if (std::max(parameters.args.head_dim, parameters.args.value_dim) <= 64) {
-    return choose_narrow_dim<T, false>(parameters, choice, stream);
-  }
-  launch_kernel<Config<T, 128, 2, false>>(parameters, {2, 1, choice.multiprocessors}, stream);
+  const int dim = std::max(parameters.args.head_dim, parameters.args.value_dim);
+  if (dim <= 32) return choose_consumers<T, 32>(parameters, choice, stream);
+  if (dim <= 64) return choose_consumers<T, 64>(parameters, choice, stream);
+  launch_kernel<Config<T, 128, 2>>(parameters, {2, 1, choice.multiprocessors}, stream);
 }
 
 }  // namespace
 }  // namespace hopper
 
 void attention_sm90(const AttentionLaunch& parameters, const Sm90Choice& choice, CudaStream stream) {
-  const bool suits_pairs =
-      std::max(parameters.args.head_dim, parameters.args.value_dim) <= 64 && parameters.rope.table == nullptr;
-  if (choice.is_paired && suits_pairs) return attention_sm90_pair(parameters, stream);
+  if (choice.is_paired && std::max(parameters.args.head_dim, parameters.args.value_dim) <= 64) {
+    return attention_sm90_pair(parameters, stream);
+  }
   if (parameters.args.dtype == DType::f16) return hopper::choose_dim<__half>(parameters, choice, stream);
   hopper::choose_dim<__nv_bfloat16>(parameters, choice, stream);
 }

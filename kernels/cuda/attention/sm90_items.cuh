@@ -30,23 +30,19 @@ struct Tiles {
   static constexpr int kTileBytes = kTileKeys * kDim * 2;
 };
 
-// What the compiler must know of sm90.cu's kernel.
-template <typename Element, int kPaddedDim, int kConsumerCount, bool kIsRotating>
-struct Config : Tiles<Element, kPaddedDim, keys_of_tile(kPaddedDim, kConsumerCount, kIsRotating)> {
-  using Base = Tiles<Element, kPaddedDim, keys_of_tile(kPaddedDim, kConsumerCount, kIsRotating)>;
+// What the compiler must know of sm90.cu's kernel. As many keys to a tile as the registers permit.
+template <typename Element, int kPaddedDim, int kConsumerCount>
+struct Config : Tiles<Element, kPaddedDim, kConsumerCount == 3 ? 96 : 128> {
+  using Base = Tiles<Element, kPaddedDim, kConsumerCount == 3 ? 96 : 128>;
   using Base::kDim, Base::kQueryBytes, Base::kTileBytes;
   static constexpr int kConsumers = kConsumerCount;
-  static constexpr bool kHasRope = kIsRotating;
   static constexpr int kQueries = kConsumers * kRows;  // of an item
   static constexpr int kThreads = (kConsumers + 1) * kGroup;
   static constexpr int kBlocks = kConsumers == 1 ? 2 : 1;  // on a multiprocessor
-  // The consumers have all registers but those of the copying warpgroup, which has more to do with a rope.
-  static constexpr int kRegisters = 65536 / (kBlocks * kThreads) / 8 * 8;  // of a thread before they are divided
-  static constexpr int kCopyRegisters = kHasRope ? (kConsumers == 1 ? 64 : 56) : kConsumers == 3 ? 32 : 40;
-  static constexpr int kComputeRegisters = ((kConsumers + 1) * kRegisters - kCopyRegisters) / kConsumers;
-  static_assert(kComputeRegisters % 8 == 0);
-  static constexpr bool kIsTight = kConsumers == 1 && kDim == 64;  // two blocks' stages in shared memory
-  static constexpr int kStages = kDim == 128 || (kIsTight && !kHasRope) ? 2 : kIsTight ? 3 : 4;
+  // All registers but those of the copying warpgroup.
+  static constexpr int kCopyRegisters = kConsumers == 3 ? 32 : 40;
+  static constexpr int kComputeRegisters = kConsumers == 3 ? 160 : kConsumers == 2 ? 232 : 216;
+  static constexpr int kStages = kDim == 128 || (kConsumers == 1 && kDim == 64) ? 2 : 4;
   // Sums that the blocks of a cluster exchange: a row of f32 with 8 more, so that storing meets no bank conflicts.
   static constexpr int kPartialStride = kDim + 8;
   static constexpr int kPartialBytes = kRows * (kPartialStride + 2) * 4;  // of one consumer
@@ -83,7 +79,6 @@ struct Barriers {
   ptx::Barrier full_keys[C::kStages], empty_keys[C::kStages], full_values[C::kStages], empty_values[C::kStages];
   ptx::Barrier full_queries[C::kConsumers], empty_queries[C::kConsumers];
   ptx::Barrier ready_partial[C::kConsumers], free_partial[C::kConsumers];  // counted in every block of the cluster
-  ptx::Barrier rotated_keys[C::kHasRope ? C::kStages : 1];                 // behind full_keys where there is a rope
 };
 
 template <typename C>

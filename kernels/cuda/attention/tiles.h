@@ -16,19 +16,8 @@ enum class RowCopy : std::uint8_t {
   elements,  // one by one
 };
 
-// The table of args.rope, as kernels read it.
-struct RopeTable {
-  const float* table;                     // null: nothing is rotated
-  int prefix, end;                        // the tokens that are rotated
-  std::uint32_t head_dim, half, quarter;  // quarter: rounded down
-  std::uint32_t width;                    // of the grid; 0 where every token's own entry is read
-  std::uint32_t reciprocal;               // 2^32 / width, rounded up
-  bool is_aligned;                        // halves of a head are whole groups of 16 bytes, in the table too
-};
-
 struct AttentionLaunch {
   AttentionArgs args;
-  RopeTable rope;
   int query_tiles;    // of one (batch entry, head); block i does tile i % query_tiles of pair i / query_tiles
   float scale_log2;   // |scale| * log2(e), at least the smallest normal number: -infinity times it stays that
   bool is_q_negated;  // the sign of scale
@@ -36,25 +25,18 @@ struct AttentionLaunch {
   bool are_pairs_stored;  // out rows start at multiples of 4 bytes and hold a multiple of 4 bytes
 };
 
-// Keys to a tile of sm90.cu, as many as the registers of its consumers permit; rotating takes some of them away.
-constexpr int keys_of_tile(int dim, int consumers, bool has_rope) {
-  if (consumers < 3) return 128;
-  return has_rope && dim > 32 ? 64 : 96;
-}
-
 // How the work is divided on Hopper; above dimension 64 always with 2 consumers and no split.
 struct Sm90Choice {
   int consumers;  // of a block: 1 to 3 warpgroups of 64 queries
   int split;      // blocks that divide the keys of the same queries, 1 to 8
   int multiprocessors;
-  bool is_paired = false;  // sm90_pair.cu instead, where it can run it; consumers and split mean nothing there
+  bool is_paired = false;  // sm90_pair.cu instead, where consumers and split mean nothing
 };
 
 // Checks the arguments and finds how operands may be read. Throws Error{unsupported}.
 AttentionLaunch make_attention_launch(const AttentionArgs& args);
-// Whether sm90.cu can run it: 16-bit elements, every row at a multiple of 16 bytes, strides that are positive,
-// dimensions that are multiples of 8, a scale that is not negative; with a rope dimensions up to 64, that of q and k a
-// multiple of 16. sm90_pair.cu can where also there is no rope and dimensions are up to 64.
+// Whether sm90.cu and sm90_pair.cu can run it: 16-bit elements, every row at a multiple of 16 bytes, strides that are
+// positive, dimensions that are multiples of 8, a scale that is not negative.
 bool suits_sm90(const AttentionLaunch& launch);
 
 // Divisions of the work on Hopper that are considered, each with the time that a model of it gives. The pairs come
@@ -66,6 +48,9 @@ struct Sm90Estimate {
 std::array<Sm90Estimate, 4> estimate_sm90(const AttentionArgs& args, int multiprocessors);
 // The one with the least time.
 Sm90Choice choose_sm90(const AttentionArgs& args, int multiprocessors);
+
+// As args.rope says, in place.
+void rotate_queries_and_keys(const AttentionArgs& args, CudaStream stream);
 
 // The kernels, one per architecture and arithmetic. `launch.query_tiles` is theirs to fill in.
 void attention_sm90(const AttentionLaunch& launch, const Sm90Choice& choice, CudaStream stream);  // f16, bf16: wgmma

@@ -195,9 +195,6 @@ inline float __fdividef(float x, float y) {
 inline float __expf(float x) {
   return std::exp(x);
 }
-inline unsigned __umulhi(unsigned x, unsigned y) {
-  return static_cast<unsigned>(std::uint64_t{x} * y >> 32);
-}
 inline float rsqrtf(float x) {
   return 1.0f / std::sqrt(x);
 }
