@@ -51,7 +51,7 @@ void bench_attention(benchmark::State& state) {
                      .scale = 0.125f,
                      .dtype = dtype,
                      .scratch = nullptr};
-  if (state.range(1)) args.rope = {table.data(), prefix, 40};
+  if (state.range(1)) args.rope = {table.data(), prefix};
   const ThreadPool pool(1);
   AlignedBuffer scratch(cpu::attention_scratch_bytes(args, pool));
   args.scratch = scratch.data();
