@@ -35,6 +35,22 @@ AttentionOperand operand(const Tensor& x) {
   return {x.data, x.shape[1] * x.row_stride, x.row_stride};
 }
 
+// The norm of x's rows into as many of y.
+LayerNormArgs norm_args(const Tensor& x, const Norm& w, const Tensor& y) {
+  return {.x = x.data,
+          .y = y.data,
+          .scale = w.scale,
+          .bias = w.bias,
+          .rows = y.rows(),
+          .cols = w.size,
+          .x_row_stride = x.row_stride,
+          .y_row_stride = y.row_stride,
+          .eps = w.eps,
+          .activation = Activation::none,
+          .x_dtype = x.dtype,
+          .y_dtype = y.dtype};
+}
+
 }  // namespace
 
 Tensor Ops::empty(const Shape& shape, DType dtype) {
@@ -203,8 +219,9 @@ Tensor Ops::layer_norm(const Tensor& x, const Norm& w, Activation activation) {
 void Ops::layer_norm_into(const Tensor& x, const Norm& w, const Tensor& y, Activation activation) {
   require(x.cols() == w.size && is_float(x.dtype), "layer_norm", "an input of the norm's width", x);
   require(y.cols() == w.size && y.rows() == x.rows() && is_float(y.dtype), "layer_norm", "a result like the input", y);
-  run(LayerNormArgs{x.data, y.data, w.scale, w.bias, x.rows(), w.size, x.row_stride, y.row_stride, w.eps, activation,
-                    x.dtype, y.dtype});
+  LayerNormArgs args = norm_args(x, w, y);
+  args.activation = activation;
+  run(args);
 }
 
 void Ops::layer_norm_to_grid(const Tensor& x, const Norm& w, const WindowGrid& grid, const Tensor& y) {
@@ -212,19 +229,9 @@ void Ops::layer_norm_to_grid(const Tensor& x, const Norm& w, const WindowGrid& g
           "tokens (B, N, C) of the grid and of the norm's width", x);
   require(y.shape == Shape({x.shape[0], grid.height, grid.width, x.cols()}) && is_float(y.dtype), "layer_norm",
           "a feature map (B, height, width, C)", y);
-  run(LayerNormArgs{.x = x.data,
-                    .y = y.data,
-                    .scale = w.scale,
-                    .bias = w.bias,
-                    .rows = y.rows(),
-                    .cols = w.size,
-                    .x_row_stride = x.row_stride,
-                    .y_row_stride = y.row_stride,
-                    .eps = w.eps,
-                    .activation = Activation::none,
-                    .x_dtype = x.dtype,
-                    .y_dtype = y.dtype,
-                    .grid = grid});
+  LayerNormArgs args = norm_args(x, w, y);
+  args.grid = grid;
+  run(args);
 }
 
 Tensor Ops::layer_norm_for(const Tensor& y, const Norm& w, const Tensor* addend) {
@@ -234,21 +241,11 @@ Tensor Ops::layer_norm_for(const Tensor& y, const Norm& w, const Tensor* addend)
             "an addend of the model's dtype and the norm's shape", *addend);
   }
   Tensor extra = empty(y.shape, dtype());
-  run(LayerNormArgs{.x = y.data,
-                    .y = y.data,
-                    .scale = w.scale,
-                    .bias = w.bias,
-                    .rows = y.rows(),
-                    .cols = w.size,
-                    .x_row_stride = y.row_stride,
-                    .y_row_stride = y.row_stride,
-                    .eps = w.eps,
-                    .activation = Activation::none,
-                    .x_dtype = DType::f32,
-                    .y_dtype = DType::f32,
-                    .extra = extra.data,
-                    .addend = addend ? addend->data : nullptr,
-                    .extra_dtype = dtype()});
+  LayerNormArgs args = norm_args(y, w, y);
+  args.extra = extra.data;
+  args.addend = addend ? addend->data : nullptr;
+  args.extra_dtype = dtype();
+  run(args);
   return extra;
 }
 

@@ -4,6 +4,7 @@
 
 #include "kernels/activation.h"
 #include "kernels/base/dtype.h"
+#include "kernels/base/error.h"
 #include "kernels/base/stream.h"
 #include "kernels/window_grid.h"
 
@@ -29,6 +30,16 @@ struct LayerNormArgs {
   // of patches alone read: y in another place than x, no extra result.
   WindowGrid grid{};
 };
+
+// Throws Error{argument} for rows that are no maps of args.grid.
+inline void check_grid(const LayerNormArgs& args) {
+  const WindowGrid& grid = args.grid;
+  if (grid.windows == 0) return;
+  if (grid.is_valid() && args.rows % grid.height == 0 && args.rows / grid.height % grid.width == 0 && !args.extra)
+    return;
+  fail(Error::Code::argument, "layer_norm: {} rows of a grid of {} x {} patches in {} x {} windows{}", args.rows,
+       grid.height, grid.width, grid.windows, grid.windows, args.extra ? ", with an extra result" : "");
+}
 
 namespace cpu {
 void layer_norm(const LayerNormArgs& args, const ThreadPool& pool);

@@ -141,14 +141,6 @@ static bool is_f32_or_bf16(DType dtype) {
   return dtype == DType::f32 || dtype == DType::bf16;
 }
 
-static void check_grid(const LayerNormArgs& args) {
-  const WindowGrid& grid = args.grid;
-  if (!grid.is_valid() || args.rows % grid.height != 0 || args.rows / grid.height % grid.width != 0 || args.extra) {
-    fail(Error::Code::argument, "layer_norm: {} rows of a grid of {} x {} patches in {} x {} windows{}", args.rows,
-         grid.height, grid.width, grid.windows, grid.windows, args.extra ? ", with an extra result" : "");
-  }
-}
-
 void layer_norm(const LayerNormArgs& args, const ThreadPool& pool) {
   if (!is_f32_or_bf16(args.x_dtype) || !is_f32_or_bf16(args.y_dtype)) {
     fail(Error::Code::unsupported, "layer_norm: {} -> {}; f32 or bf16 is needed", name_of(args.x_dtype),
@@ -165,7 +157,7 @@ void layer_norm(const LayerNormArgs& args, const ThreadPool& pool) {
     fail(Error::Code::argument, "layer_norm: row strides {} and {} for {} columns", args.x_row_stride,
          args.y_row_stride, args.cols);
   }
-  if (args.grid.windows != 0) check_grid(args);
+  check_grid(args);
   const auto layer_norm_rows = HWY_DYNAMIC_DISPATCH(choose_layer_norm)(args);
   for_each_row_block(pool, args.rows, args.cols,
                      [&](std::int64_t first, std::int64_t last) { layer_norm_rows(args, first, last); });

@@ -345,12 +345,7 @@ void check(const LayerNormArgs& args) {
          "layer_norm: {} -> {} with an extra result in {}; f32 -> f32 and any float is needed", name_of(args.x_dtype),
          name_of(args.y_dtype), name_of(args.extra_dtype));
   }
-  const WindowGrid& grid = args.grid;
-  if (grid.windows != 0 && (!grid.is_valid() || args.rows % grid.height != 0 ||
-                            args.rows / grid.height % grid.width != 0 || args.extra != nullptr)) {
-    fail(Error::Code::argument, "layer_norm: {} rows of a grid of {} x {} patches in {} x {} windows{}", args.rows,
-         grid.height, grid.width, grid.windows, grid.windows, args.extra != nullptr ? ", with an extra result" : "");
-  }
+  check_grid(args);
   if (args.rows < 0 || args.cols <= 0) {
     fail(Error::Code::argument, "layer_norm: {} rows, {} columns", args.rows, args.cols);
   }

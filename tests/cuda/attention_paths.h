@@ -3,7 +3,6 @@
 #include <fmt/core.h>
 
 #include <algorithm>
-#include <cmath>
 #include <functional>
 #include <string>
 #include <utility>
@@ -12,34 +11,10 @@
 #include "kernels/attention.h"
 #include "kernels/base/check_cuda.h"
 #include "kernels/cuda/attention/tiles.h"
-#include "tests/reference/attention.h"
+#include "tests/support/attention_args.h"
 
 // Every way in which attention runs on this device.
 namespace vistazo::testing {
-
-inline AttentionArgs dense_args(const reference::AttentionShape& s, const void* q, const void* k, const void* v,
-                                void* out, DType dtype) {
-  const auto operand = [&](const void* data, int tokens, int dim) {
-    const std::int64_t row = std::int64_t{s.heads} * dim;
-    return AttentionOperand{data, tokens * row, row};
-  };
-  AttentionArgs args{};
-  args.q = operand(q, s.queries, s.head_dim);
-  args.k = operand(k, s.keys, s.head_dim);
-  args.v = operand(v, s.keys, s.value_dim);
-  args.out = out;
-  args.out_row_stride = std::int64_t{s.heads} * s.value_dim;
-  args.out_batch_stride = s.queries * args.out_row_stride;
-  args.batch = s.batch;
-  args.heads = s.heads;
-  args.queries = s.queries;
-  args.keys = s.keys;
-  args.head_dim = s.head_dim;
-  args.value_dim = s.value_dim;
-  args.scale = 1.0f / std::sqrt(static_cast<float>(s.head_dim));
-  args.dtype = dtype;
-  return args;
-}
 
 // A way to run attention, by name.
 struct Path {
@@ -57,7 +32,7 @@ inline bool is_hopper() {
 // sm90_pair.cu, where it can run.
 inline std::vector<Path> pair_path_of(const AttentionArgs& args) {
   if (args.dtype == DType::f32 || !is_hopper() || !cuda::suits_sm90(cuda::make_attention_launch(args))) return {};
-  if (std::max(args.head_dim, args.value_dim) > 64 || args.rope.table != nullptr) return {};
+  if (std::max(args.head_dim, args.value_dim) > 64) return {};
   return {{"sm90, pairs of warpgroups", [](const AttentionArgs& a) {
              cuda::attention_sm90(cuda::make_attention_launch(a), {1, 1, 1, true}, nullptr);
            }}};

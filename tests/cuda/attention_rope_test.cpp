@@ -10,10 +10,11 @@
 
 #include "kernels/attention.h"
 #include "kernels/base/error.h"
-#include "tests/cuda/attention_paths.h"
+#include "kernels/cuda/attention/tiles.h"
 #include "tests/cuda/device_buffer.h"
 #include "tests/reference/attention.h"
 #include "tests/reference/rope.h"
+#include "tests/support/attention_args.h"
 #include "tests/support/buffers.h"
 #include "tests/support/rope_tables.h"
 

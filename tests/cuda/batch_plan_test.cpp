@@ -2,7 +2,6 @@
 
 #include <doctest/doctest.h>
 
-#include <cmath>
 #include <limits>
 #include <vector>
 
@@ -11,6 +10,7 @@
 #include "kernels/cuda/linear.h"
 #include "tests/cuda/device_buffer.h"
 #include "tests/cuda/gemm_paths.h"
+#include "tests/support/attention_args.h"
 #include "tests/support/buffers.h"
 
 // The rows of an image have the same bits in every batch if kernels are chosen for one. Chosen for the batch itself
@@ -88,26 +88,14 @@ void check_convolution(const ConvolutionShape& shape, int side, int chosen_for) 
 
 void check_attention(int heads, int tokens, int dim, int chosen_for) {
   CAPTURE(dim);
-  const std::int64_t row = std::int64_t{heads} * dim, image = tokens * row;
+  const std::int64_t image = std::int64_t{tokens} * heads * dim;
   const auto count = [&](int images) { return static_cast<std::size_t>(images * image); };
   const DeviceBuffer q(random_floats(count(kImages), 1), DType::bf16), k(random_floats(count(kImages), 2), DType::bf16),
       v(random_floats(count(kImages), 3), DType::bf16);
   check_plan(chosen_for, [&](int first, int batch, const BatchPlan& plan) {
     const DeviceBuffer out(count(batch), DType::bf16);
-    const auto operand = [&](const DeviceBuffer& x) { return AttentionOperand{x.at(count(first)), image, row}; };
-    AttentionArgs args{};
-    args.q = operand(q);
-    args.k = operand(k);
-    args.v = operand(v);
-    args.out = out.data();
-    args.out_batch_stride = image;
-    args.out_row_stride = row;
-    args.batch = batch;
-    args.heads = heads;
-    args.queries = args.keys = tokens;
-    args.head_dim = args.value_dim = dim;
-    args.scale = 1.0f / std::sqrt(static_cast<float>(dim));
-    args.dtype = DType::bf16;
+    const AttentionArgs args = testing::dense_args({batch, heads, tokens, tokens, dim, dim}, q.at(count(first)),
+                                                   k.at(count(first)), v.at(count(first)), out.data(), DType::bf16);
     cuda::attention(args, nullptr, cuda::AttentionPath::automatic, plan);
     return out.floats();
   });

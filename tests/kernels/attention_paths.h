@@ -4,14 +4,13 @@
 #include <fmt/core.h>
 #include <hwy/targets.h>
 
-#include <cmath>
 #include <functional>
 #include <string>
 
 #include "kernels/attention.h"
 #include "kernels/base/error.h"
 #include "kernels/cpu/thread_pool.h"
-#include "tests/reference/attention.h"
+#include "tests/support/attention_args.h"
 #include "tests/support/buffers.h"
 
 // Every way in which attention runs on this processor.
@@ -25,30 +24,6 @@ struct NamedPath {
 };
 inline constexpr NamedPath kPaths[] = {
     {"amx", AttentionPath::amx}, {"avx512_bf16", AttentionPath::avx512_bf16}, {"simd", AttentionPath::simd}};
-
-inline AttentionArgs dense_args(const reference::AttentionShape& s, const void* q, const void* k, const void* v,
-                                void* out, DType dtype) {
-  const auto operand = [&](const void* data, int tokens, int dim) {
-    const std::int64_t row = std::int64_t{s.heads} * dim;
-    return AttentionOperand{data, tokens * row, row};
-  };
-  AttentionArgs args{};
-  args.q = operand(q, s.queries, s.head_dim);
-  args.k = operand(k, s.keys, s.head_dim);
-  args.v = operand(v, s.keys, s.value_dim);
-  args.out = out;
-  args.out_row_stride = std::int64_t{s.heads} * s.value_dim;
-  args.out_batch_stride = s.queries * args.out_row_stride;
-  args.batch = s.batch;
-  args.heads = s.heads;
-  args.queries = s.queries;
-  args.keys = s.keys;
-  args.head_dim = s.head_dim;
-  args.value_dim = s.value_dim;
-  args.scale = 1.0f / std::sqrt(static_cast<float>(s.head_dim));
-  args.dtype = dtype;
-  return args;
-}
 
 // Runs with a scratch that is guarded on both sides.
 inline void run(AttentionArgs args, AttentionPath path, int threads = 2) {

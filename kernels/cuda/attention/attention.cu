@@ -87,20 +87,20 @@ bool suits_sm90(const AttentionLaunch& launch) {
 
 void attention(const AttentionArgs& args, CudaStream stream, AttentionPath path, const BatchPlan& plan) {
   const AttentionLaunch launch = make_attention_launch(args);
+  // Code for 9.0a runs on no other capability.
+  const bool is_sm90 =
+      path != AttentionPath::sm80 && suits_sm90(launch) && attribute(cudaDevAttrComputeCapabilityMajor) == 9;
+  if (path == AttentionPath::sm90 && !is_sm90 && args.dtype != DType::f32) {
+    fail(Error::Code::unsupported,
+         "attention: path sm90 needs compute capability 9.0, a scale that is not negative, dimensions that are "
+         "multiples of 8 and rows at multiples of 16 bytes");
+  }
   if (args.rope.table != nullptr) rotate_queries_and_keys(args, stream);
   if (args.dtype == DType::f32) return attention_f32(launch, stream);
-  // Code for 9.0a runs on no other capability.
-  const bool is_hopper = path != AttentionPath::sm80 && attribute(cudaDevAttrComputeCapabilityMajor) == 9;
-  if (is_hopper && suits_sm90(launch)) {
+  if (is_sm90) {
     AttentionArgs planned = args;
     planned.batch = plan.scaled(args.batch);
     return attention_sm90(launch, choose_sm90(planned, attribute(cudaDevAttrMultiProcessorCount)), stream);
-  }
-  if (path == AttentionPath::sm90) {
-    fail(Error::Code::unsupported,
-         "attention: path sm90 needs compute capability 9.0, a scale that is not negative, dimensions that are "
-         "multiples "
-         "of 8 and rows at multiples of 16 bytes");
   }
   attention_sm80(launch, stream);
 }
