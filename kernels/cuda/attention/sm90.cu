@@ -56,11 +56,11 @@ __device__ void copy_keys_and_values(const Sm90Launch& x, unsigned char* shared,
     for (int i = 0; i < work.tiles; ++i, ++n) {
       const Place<C::kStages> place(n);
       const int s = place.stage, key = work.tile(i) * C::kTileKeys;
-      ptx::mbarrier_wait(&barriers.empty_keys[s], place.parity ^ 1);
+      ptx::mbarrier_sleep(&barriers.empty_keys[s], place.parity ^ 1);
       ptx::mbarrier_arrive_expect_tx(&barriers.full_keys[s], C::kTileBytes);
       copy_panels<C>(shared_keys + s * C::kTileBytes, x.maps.k, C::kTileKeys, work.head, key, work.batch,
                      &barriers.full_keys[s]);
-      ptx::mbarrier_wait(&barriers.empty_values[s], place.parity ^ 1);
+      ptx::mbarrier_sleep(&barriers.empty_values[s], place.parity ^ 1);
       ptx::mbarrier_arrive_expect_tx(&barriers.full_values[s], C::kTileBytes);
       copy_panels<C>(shared_values + s * C::kTileBytes, x.maps.v, C::kTileKeys, work.head, key, work.batch,
                      &barriers.full_values[s]);
@@ -76,7 +76,7 @@ __device__ void copy_queries(const Sm90Launch& x, unsigned char* shared, Barrier
     const Work work(x, item, C::kQueries);
 #pragma unroll 1
     for (int consumer = 0; consumer < C::kConsumers; ++consumer) {
-      ptx::mbarrier_wait(&barriers.empty_queries[consumer], parity ^ 1);
+      ptx::mbarrier_sleep(&barriers.empty_queries[consumer], parity ^ 1);
       ptx::mbarrier_arrive_expect_tx(&barriers.full_queries[consumer], C::kQueryBytes);
       copy_panels<C>(shared + consumer * C::kQueryBytes, x.maps.q, kRows, work.head,
                      work.first_query + consumer * kRows, work.batch, &barriers.full_queries[consumer]);

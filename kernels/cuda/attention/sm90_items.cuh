@@ -6,6 +6,7 @@
 #include "kernels/base/error.h"
 #include "kernels/cuda/attention/tensor_maps.h"
 #include "kernels/cuda/attention/tiles.h"
+#include "kernels/cuda/divisor.cuh"
 #include "kernels/cuda/ptx/cluster.cuh"
 #include "kernels/cuda/ptx/mbarrier.cuh"
 
@@ -55,6 +56,7 @@ struct Sm90Launch {
   int key_tiles;
   int items;     // query tiles of all (batch entry, head)
   int clusters;  // of the grid; for the launcher to fill in
+  Divisor by_query_tiles, by_heads;
 };
 
 // For items of so many queries.
@@ -71,6 +73,8 @@ Sm90Launch make_sm90_launch(const AttentionLaunch& parameters, int queries) {
     fail(Error::Code::unsupported, "attention: {} blocks are more than a grid holds; split the batch", items);
   }
   x.items = static_cast<int>(items);
+  x.by_query_tiles = Divisor(x.launch.query_tiles);
+  x.by_heads = Divisor(args.heads);
   return x;
 }
 
@@ -99,10 +103,10 @@ struct Item {
   int batch, head, first_query;
 
   __device__ Item(const Sm90Launch& x, int item, int queries) {
-    const int pair = item / x.launch.query_tiles;
-    batch = pair / x.launch.args.heads;
-    head = pair % x.launch.args.heads;
-    first_query = item % x.launch.query_tiles * queries;
+    const auto pair = x.by_query_tiles.divide(item), place = x.by_heads.divide(pair.quotient);
+    batch = place.quotient;
+    head = place.rest;
+    first_query = pair.rest * queries;
   }
 };
 
@@ -111,8 +115,8 @@ struct KeyRange {
   int first_tile, tiles;
 
   __device__ KeyRange(const Sm90Launch& x, int part, int parts) {
-    first_tile = part * x.key_tiles / parts;
-    tiles = (part + 1) * x.key_tiles / parts - first_tile;
+    first_tile = parts == 1 ? 0 : part * x.key_tiles / parts;
+    tiles = parts == 1 ? x.key_tiles : (part + 1) * x.key_tiles / parts - first_tile;
   }
   // The last one, which may hold the end of the keys, goes first.
   __device__ int tile(int i) const { return i == 0 ? first_tile + tiles - 1 : first_tile + i - 1; }

@@ -1,5 +1,5 @@
 // The product of f16 and bf16 operands on compute capability 9.0, by wgmma on operands that the copy engine brings. A
-// block owns a tile of outputs: one warp keeps kStages steps of 64 along k on their way to shared memory (the weight's
+// block owns a tile of outputs: two warps keep kStages steps of 64 along k on their way to shared memory (the weight's
 // first steps before the kernel in front has finished: it reads no weight), and warpgroups of four warps multiply, 64
 // rows each. Where tiles are few, the blocks of a cluster divide the sums among them and add them up, always in the
 // same order, through each other's shared memory. The sums pass through shared memory to whole rows of y. Limited by
@@ -10,6 +10,7 @@
 #include <cstddef>
 #include <cstdint>
 
+#include "kernels/cuda/divisor.cuh"
 #include "kernels/cuda/dynamic_shared.cuh"
 #include "kernels/cuda/gemm/epilogue.cuh"
 #include "kernels/cuda/gemm/gemm.h"
@@ -21,6 +22,7 @@
 #include "kernels/cuda/ptx/cp_async_bulk_tensor.cuh"
 #include "kernels/cuda/ptx/mbarrier.cuh"
 #include "kernels/cuda/ptx/wgmma.cuh"
+#include "kernels/cuda/warp.cuh"
 
 namespace vistazo::cuda {
 namespace {
@@ -28,8 +30,9 @@ namespace {
 constexpr int kWarpRows = 16;  // of a warpgroup's 64
 
 struct Sm90Launch : Sm90Operands {
-  int row_tiles, column_tiles;
+  Divisor row_tiles, column_tiles;
   int splits;              // blocks of a cluster, which divide the steps of a tile
+  Divisor by_splits;
   bool are_groups_stored;  // 16 bytes of y in one store
 };
 
@@ -40,7 +43,7 @@ struct Tile {
   static constexpr int kRows = kRowTile, kColumns = kColumnTile, kStages = kStageCount;
   static constexpr int kBlocks = kBlocksPerMultiprocessor;
   static constexpr int kStep = kStepColumns, kRowBytes = 2 * kStep;
-  static constexpr int kWarpgroups = kRowTile / 64, kThreads = kWarpgroups * kWarpgroup + 32;
+  static constexpr int kWarpgroups = kRowTile / 64, kThreads = kWarpgroups * kWarpgroup + 64;
   static constexpr int kParts = kColumnTile > 128 ? 2 : 1, kPartColumns = kColumnTile / kParts;
   static constexpr int kXBytes = kRowTile * kRowBytes, kStageBytes = kXBytes + kColumnTile * kRowBytes;
   // A row of sums in shared memory: 8 words more than a multiple of 32, so that 4 rows of a store meet all banks.
@@ -55,11 +58,16 @@ struct Place {
   int first_row, first_column, group, rank;
 };
 
-template <typename Tile>
+template <typename Tile, bool kIsSplit>
 __device__ Place place_of(const Sm90Launch& launch) {
-  const int block = static_cast<int>(blockIdx.x), tile = block / launch.splits;
-  return {tile % launch.row_tiles * Tile::kRows, tile / launch.row_tiles % launch.column_tiles * Tile::kColumns,
-          tile / launch.row_tiles / launch.column_tiles, block % launch.splits};
+  int tile = static_cast<int>(blockIdx.x), rank = 0;
+  if constexpr (kIsSplit) {
+    const auto block = launch.by_splits.divide(tile);
+    tile = block.quotient;
+    rank = block.rest;
+  }
+  const auto row = launch.row_tiles.divide(tile), column = launch.column_tiles.divide(row.quotient);
+  return {row.rest * Tile::kRows, column.rest * Tile::kColumns, column.quotient, rank};
 }
 
 struct Steps {
@@ -67,9 +75,11 @@ struct Steps {
 };
 
 // The rank's share of a tile's steps; shares differ by one at most.
+template <bool kIsSplit>
 __device__ Steps steps_of(const Sm90Launch& launch, int rank) {
-  const int first = launch.steps * rank / launch.splits;
-  return {first, launch.steps * (rank + 1) / launch.splits - first};
+  if constexpr (!kIsSplit) return {0, launch.steps};
+  const int first = launch.by_splits.divide(launch.steps * rank).quotient;
+  return {first, launch.by_splits.divide(launch.steps * (rank + 1)).quotient - first};
 }
 
 template <typename Tile>
@@ -87,40 +97,52 @@ struct Pipeline {
   }
   __device__ unsigned char* x(int step) const { return stages + step % Tile::kStages * Tile::kStageBytes; }
   __device__ unsigned char* weight(int step) const { return x(step) + Tile::kXBytes; }
+  // Until what was in the stage of the i-th step has been multiplied.
+  __device__ void wait_empty(int i) const {
+    if (i >= Tile::kStages) ptx::mbarrier_sleep(empty + i % Tile::kStages, (i / Tile::kStages - 1) % 2);
+  }
 };
 
-// The one thread that starts copies.
-template <typename Tile>
-__device__ void produce(const Sm90Launch& launch, const Pipeline<Tile>& pipeline, const Place& place,
-                        const Steps& steps) {
-  const int weight_row = place.group * launch.gemm.columns + place.first_column;
-  TapCursor weight(launch, steps.first), pixels = weight;
-  const auto copy_weight = [&](int i) {
-    ptx::Barrier* const barrier = pipeline.full + i % Tile::kStages;
-    ptx::mbarrier_arrive_expect_tx(barrier, Tile::kStageBytes);
-    ptx::cp_async_bulk_tensor_2d(pipeline.weight(i), &launch.weight, weight.k(launch, Tile::kStep), weight_row,
-                                 barrier);
-    weight.advance(launch);
-  };
-  const int early = min(steps.count, Tile::kStages);
-  for (int i = 0; i < early; ++i) copy_weight(i);
-  const RowCorner corner(launch.gemm, place.first_row);
+// Two threads start copies, of the rows and of the weight: starting one takes a few hundred cycles, and a small product
+// has time for little else. Nothing in front of the kernel writes the weight, so that one does not wait.
+template <bool kIsPointwise, typename Tile>
+__device__ void copy_rows_of_tile(const Sm90Launch& launch, const Pipeline<Tile>& pipeline, const Place& place,
+                                  const Steps& steps) {
+  const RowCorner<kIsPointwise> corner(launch, place.first_row);
   dependent_launch();
   for (int i = 0; i < steps.count; ++i) {
-    if (i >= early) {
-      ptx::mbarrier_wait(pipeline.empty + i % Tile::kStages, (i / Tile::kStages - 1) % 2);
-      copy_weight(i);
-    }
-    copy_rows(launch, pipeline.x(i), corner, place.group, pixels, Tile::kStep, pipeline.full + i % Tile::kStages);
-    pixels.advance(launch);
+    ptx::Barrier* const barrier = pipeline.full + i % Tile::kStages;
+    pipeline.wait_empty(i);
+    ptx::mbarrier_arrive_expect_tx(barrier, Tile::kXBytes);
+    copy_rows(launch, pipeline.x(i), corner, place.group, Tap<kIsPointwise>(launch, steps.first + i), Tile::kStep,
+              barrier);
   }
+}
+template <bool kIsPointwise, typename Tile>
+__device__ void copy_weight_of_tile(const Sm90Launch& launch, const Pipeline<Tile>& pipeline, const Place& place,
+                                    const Steps& steps) {
+  const int row = place.group * launch.gemm.columns + place.first_column;
+  for (int i = 0; i < steps.count; ++i) {
+    ptx::Barrier* const barrier = pipeline.full + i % Tile::kStages;
+    pipeline.wait_empty(i);
+    ptx::mbarrier_arrive_expect_tx(barrier, Tile::kStageBytes - Tile::kXBytes);
+    ptx::cp_async_bulk_tensor_2d(pipeline.weight(i), &launch.weight,
+                                 Tap<kIsPointwise>(launch, steps.first + i).k(launch, Tile::kStep), row, barrier);
+  }
+}
+template <bool kIsPointwise, typename Tile>
+__device__ void produce(const Sm90Launch& launch, const Pipeline<Tile>& pipeline, const Place& place,
+                        const Steps& steps, bool is_of_rows) {
+  ptx::prefetch_tensormap(is_of_rows ? &launch.x : &launch.weight);
+  is_of_rows ? copy_rows_of_tile<kIsPointwise>(launch, pipeline, place, steps)
+             : copy_weight_of_tile<kIsPointwise>(launch, pipeline, place, steps);
 }
 
 // A warpgroup's 64 rows of the tile, summed over the block's steps.
 template <typename T, typename Tile>
 __device__ void consume(const Pipeline<Tile>& pipeline, int count,
                         float (&sums)[Tile::kParts][Tile::kPartColumns / 8][4]) {
-  const int warpgroup = static_cast<int>(threadIdx.x) / kWarpgroup;
+  const int warpgroup = __shfl_sync(kAllLanes, static_cast<int>(threadIdx.x) / kWarpgroup, 0);
   const bool is_first_lane = threadIdx.x % 32 == 0;
 #pragma unroll
   for (int part = 0; part < Tile::kParts; ++part) ptx::hold(sums[part]);
@@ -266,13 +288,13 @@ template <typename T, typename Tile, bool kIsSplit>
 __global__ void __launch_bounds__(Tile::kThreads, Tile::kBlocks)
     gemm_sm90_kernel(const __grid_constant__ Sm90Launch launch) {
   const Pipeline<Tile> pipeline;
-  const Place place = place_of<Tile>(launch);
-  const Steps steps = steps_of(launch, place.rank);
-  const int warp = static_cast<int>(threadIdx.x) / 32;
-  const bool is_producer = warp == Tile::kWarpgroups * 4;
+  const Place place = place_of<Tile, kIsSplit>(launch);
+  const Steps steps = steps_of<kIsSplit>(launch, place.rank);
+  const int warp = __shfl_sync(kAllLanes, static_cast<int>(threadIdx.x) / 32, 0);
+  const bool is_producer = warp >= Tile::kWarpgroups * 4;
   if (threadIdx.x == 0) {
     for (int i = 0; i < Tile::kStages; ++i) {
-      ptx::mbarrier_init(pipeline.full + i, 1);
+      ptx::mbarrier_init(pipeline.full + i, 2);
       ptx::mbarrier_init(pipeline.empty + i, 4 * Tile::kWarpgroups);
     }
     ptx::fence_mbarrier_init();
@@ -281,9 +303,9 @@ __global__ void __launch_bounds__(Tile::kThreads, Tile::kBlocks)
   float* const tile = reinterpret_cast<float*>(pipeline.stages);
   if (is_producer) {
     if (threadIdx.x % 32 == 0) {
-      ptx::prefetch_tensormap(&launch.weight);
-      ptx::prefetch_tensormap(&launch.x);
-      produce(launch, pipeline, place, steps);
+      const bool is_of_rows = warp == Tile::kWarpgroups * 4;
+      launch.is_pointwise ? produce<true>(launch, pipeline, place, steps, is_of_rows)
+                          : produce<false>(launch, pipeline, place, steps, is_of_rows);
     }
     __syncwarp();
   } else {
@@ -320,14 +342,16 @@ void start(const char* name, const Gemm& gemm, int splits, CudaStream stream) {
   static_cast<Sm90Operands&>(parameters) = sm90_operands(gemm, Tile::kRows, Tile::kStep);
   parameters.splits = splits;
   parameters.are_groups_stored = are_groups_stored(gemm, gemm.y_dtype == DType::f32 ? 4 : 8);
-  parameters.row_tiles = (gemm.rows + Tile::kRows - 1) / Tile::kRows;
-  parameters.column_tiles = (gemm.columns + Tile::kColumns - 1) / Tile::kColumns;
+  parameters.by_splits = Divisor(splits);
+  const int row_tiles = (gemm.rows + Tile::kRows - 1) / Tile::kRows;
+  const int column_tiles = (gemm.columns + Tile::kColumns - 1) / Tile::kColumns;
+  parameters.row_tiles = Divisor(row_tiles);
+  parameters.column_tiles = Divisor(column_tiles);
   parameters.weight = matrix_map(gemm.weight, gemm.dtype, std::int64_t{gemm.groups} * gemm.columns, gemm.weight_stride,
                                  gemm.weight_stride, Tile::kColumns, Tile::kStep);
-  const std::int64_t blocks =
-      std::int64_t{parameters.row_tiles} * parameters.column_tiles * gemm.groups * parameters.splits;
+  const std::int64_t blocks = std::int64_t{row_tiles} * column_tiles * gemm.groups * splits;
   launch(name, gemm_sm90_kernel<T, Tile, kIsSplit>, blocks, Tile::kThreads, Tile::kBytes, stream, parameters,
-         parameters.splits);
+         splits);
 }
 
 template <typename T>

@@ -6,6 +6,7 @@
 #include <cstdint>
 #include <type_traits>
 
+#include "kernels/cuda/divisor.cuh"
 #include "kernels/cuda/gemm/gemm.h"
 #include "kernels/cuda/ptx/cp_async_bulk_im2col.cuh"
 #include "kernels/cuda/ptx/mbarrier.cuh"
@@ -24,6 +25,7 @@ struct Sm90Operands {
   int channel_steps;  // steps of one tap along k
   int steps;          // of all taps
   bool is_pointwise;  // rows of the left operand are pixels
+  Divisor by_channel_steps, by_kernel_width, by_out_width, by_out_height;
 };
 
 // Boxes of box_rows rows of the left operand by `step` columns along k; the weight's map is left to the caller.
@@ -33,6 +35,10 @@ inline Sm90Operands sm90_operands(const Gemm& gemm, int box_rows, int step) {
   operands.channel_steps = (gemm.channels + step - 1) / step;
   operands.steps = operands.channel_steps * gemm.kernel_height * gemm.kernel_width;
   operands.is_pointwise = gemm.is_pointwise();
+  operands.by_channel_steps = Divisor(operands.channel_steps);
+  operands.by_kernel_width = Divisor(gemm.kernel_width);
+  operands.by_out_width = Divisor(gemm.out_width);
+  operands.by_out_height = Divisor(gemm.out_height);
   if (operands.is_pointwise) {
     operands.x = matrix_map(gemm.x, gemm.dtype, gemm.rows, gemm.groups * gemm.channels, gemm.x_stride, box_rows, step);
   } else {
@@ -53,49 +59,52 @@ inline Sm90Operands sm90_operands(const Gemm& gemm, int box_rows, int step) {
   return operands;
 }
 
-// A place along k: so many channels as a step has, or what is left of them, of a tap of the kernel.
-struct TapCursor {
-  int tap_y, tap_x, channel_step;
+// A step's place along k: so many channels as a step has, or what is left of them, of a tap of the kernel. Where rows of
+// the left operand are pixels there is one tap.
+template <bool kIsPointwise>
+struct Tap {
+  int y = 0, x = 0, channel_step;
 
-  __device__ TapCursor(const Sm90Operands& operands, int step) {
-    const int tap = step / operands.channel_steps;
-    channel_step = step - tap * operands.channel_steps;
-    tap_y = tap / operands.gemm.kernel_width;
-    tap_x = tap - tap_y * operands.gemm.kernel_width;
-  }
-  __device__ void advance(const Sm90Operands& operands) {
-    if (++channel_step < operands.channel_steps) return;
-    channel_step = 0;
-    if (++tap_x < operands.gemm.kernel_width) return;
-    tap_x = 0;
-    ++tap_y;
+  __device__ Tap(const Sm90Operands& operands, int step) : channel_step(step) {
+    if constexpr (!kIsPointwise) {
+      const auto tap = operands.by_channel_steps.divide(step), place = operands.by_kernel_width.divide(tap.quotient);
+      channel_step = tap.rest;
+      y = place.quotient;
+      x = place.rest;
+    }
   }
   // The weight's column.
   __device__ int k(const Sm90Operands& operands, int step_columns) const {
-    return (tap_y * operands.gemm.kernel_width + tap_x) * operands.gemm.channels + channel_step * step_columns;
+    const int channel = channel_step * step_columns;
+    if constexpr (kIsPointwise) return channel;
+    return (y * operands.gemm.kernel_width + x) * operands.gemm.channels + channel;
   }
 };
 
 // Where rows of the left operand begin: the first row, and the corner of the kernel there.
+template <bool kIsPointwise>
 struct RowCorner {
-  int row, x, y, image;
+  int row, x = 0, y = 0, image = 0;
 
-  __device__ RowCorner(const Gemm& gemm, int first_row) : row(first_row) {
-    const int line = first_row / gemm.out_width;
-    image = line / gemm.out_height;
-    x = (first_row - line * gemm.out_width) * gemm.stride - gemm.padding;
-    y = (line - image * gemm.out_height) * gemm.stride - gemm.padding;
+  __device__ RowCorner(const Sm90Operands& operands, int first_row) : row(first_row) {
+    if constexpr (!kIsPointwise) {
+      const auto line = operands.by_out_width.divide(first_row), place = operands.by_out_height.divide(line.quotient);
+      image = place.quotient;
+      x = line.rest * operands.gemm.stride - operands.gemm.padding;
+      y = place.rest * operands.gemm.stride - operands.gemm.padding;
+    }
   }
 };
 
 // One thread starts the copy of the rows' step.
-__device__ inline void copy_rows(const Sm90Operands& operands, void* shared, const RowCorner& corner, int group,
-                                 const TapCursor& at, int step_columns, ptx::Barrier* barrier) {
-  const int channel = group * operands.gemm.channels + at.channel_step * step_columns;
-  if (operands.is_pointwise) {
+template <bool kIsPointwise>
+__device__ void copy_rows(const Sm90Operands& operands, void* shared, const RowCorner<kIsPointwise>& corner, int group,
+                          const Tap<kIsPointwise>& tap, int step_columns, ptx::Barrier* barrier) {
+  const int channel = group * operands.gemm.channels + tap.channel_step * step_columns;
+  if constexpr (kIsPointwise) {
     ptx::cp_async_bulk_tensor_2d(shared, &operands.x, channel, corner.row, barrier);
   } else {
-    ptx::cp_async_bulk_tensor_im2col(shared, &operands.x, channel, corner.x, corner.y, corner.image, at.tap_x, at.tap_y,
+    ptx::cp_async_bulk_tensor_im2col(shared, &operands.x, channel, corner.x, corner.y, corner.image, tap.x, tap.y,
                                      barrier);
   }
 }

@@ -13,7 +13,7 @@
 //
 // A thread of a product's 64 rows gets pairs of columns, 8 columns apart. The copy engine exchanges the weight's rows
 // on their way so that these pairs are neighbours in y: a thread reads and writes 16 bytes of y at once and no sum
-// changes its thread. Sums begin as bias plus what y holds, read while others multiply.
+// changes its thread.
 //
 // Limited by the tensor cores where k is long, by y where it is short; with GELU, by instructions.
 #include <cuda_bf16.h>
@@ -21,6 +21,7 @@
 #include <cuda_runtime.h>
 
 #include <algorithm>
+#include <bit>
 #include <cstdint>
 
 #include "kernels/base/check_cuda.h"
@@ -37,20 +38,22 @@
 #include "kernels/cuda/ptx/mbarrier.cuh"
 #include "kernels/cuda/ptx/setmaxnreg.cuh"
 #include "kernels/cuda/ptx/wgmma.cuh"
+#include "kernels/cuda/warp.cuh"
 
 namespace vistazo::cuda {
 namespace {
 
 constexpr int kStep = 64, kRowBytes = 2 * kStep;
 constexpr int kBarrierBytes = 1024;
-constexpr int kEarlySteps = 2;  // of a kept weight that are on their way before the kernel in front has finished
+constexpr int kProducers = 4;  // threads that start copies, one of each warp of their warpgroup
 
 struct PersistentLaunch : Sm90Operands {
-  int row_tiles, columns;  // of tiles; columns of all groups
-  int column_tiles;        // of one group
+  int row_tiles, columns;         // of tiles; columns of all groups
+  Divisor column_tiles;           // of one group
+  int row_stride, column_stride;  // in tiles, from one of a block to its next
   int stages;
   int lead;   // steps that a warpgroup starts before it is the next one's turn
-  int pairs;  // the order of the weight's rows
+  int weight_shift;  // rows of the weight whose order is exchanged together, as a power of 2
 };
 
 // What the compiler must know.
@@ -93,73 +96,84 @@ struct Shared {
 
 // Where a step lies in the ring; steps are counted over all tiles of the block.
 struct RingPlace {
-  int stage, parity;
+  int stage = 0, parity = 0;
 
-  __device__ RingPlace(int step, int stages) : stage(step % stages), parity(step / stages % 2) {}
   __device__ void advance(int stages) {
     if (++stage < stages) return;
     stage = 0;
     parity ^= 1;
   }
-};
-
-// A tile of the block, counted from 0.
-struct TilePlace {
-  bool exists;
-  int first_row, first_column, group;
+  __device__ void skip(int steps, int stages) {
+    for (stage += steps; stage >= stages; stage -= stages) parity ^= 1;
+  }
 };
 
 // Tiles are counted along rows of tiles and dealt to the blocks in turn: blocks that run at the same time read the same
 // rows. Where the weight is kept, the number of blocks is a multiple of the columns, and all tiles of a block are in
 // one.
-template <typename C>
-__device__ TilePlace place_of(const PersistentLaunch& launch, int n) {
-  const int index = static_cast<int>(blockIdx.x) + n * static_cast<int>(gridDim.x);
-  const int row = index / launch.columns, column = index - row * launch.columns;
-  const int group = column / launch.column_tiles;
-  return {row < launch.row_tiles, row * C::kRows, (column - group * launch.column_tiles) * C::kColumns, group};
-}
+struct TileCursor {
+  int row, column;
 
-template <typename C>
-__device__ void copy_weight(const PersistentLaunch& launch, unsigned char* to, const TilePlace& place,
-                            const TapCursor& at, ptx::Barrier* barrier) {
-  const int row = place.group * launch.gemm.columns + place.first_column;
-  ptx::cp_async_bulk_tensor_5d(to, &launch.weight, at.k(launch, kStep), 0, 0, 0, row / (8 * launch.pairs), barrier);
-}
+  __device__ explicit TileCursor(const PersistentLaunch& launch) {
+    const int index = static_cast<int>(blockIdx.x);
+    row = index / launch.columns;
+    column = index - row * launch.columns;
+  }
+  __device__ void advance(const PersistentLaunch& launch) {
+    row += launch.row_stride;
+    column += launch.column_stride;
+    if (column < launch.columns) return;
+    column -= launch.columns;
+    ++row;
+  }
+  __device__ bool exists(const PersistentLaunch& launch) const { return row < launch.row_tiles; }
+};
 
-// The one thread that starts copies. The weight's first steps do not wait for the kernel in front, which writes none.
+// Where a tile lies.
 template <typename C>
-__device__ void produce(const PersistentLaunch& launch, const Shared<C>& shared) {
-  TilePlace place = place_of<C>(launch, 0);
-  TapCursor weight_at(launch, 0);
-  const auto start_weight = [&](int step, int stage) {
-    ptx::Barrier* const barrier = C::kIsKept ? shared.full_weight + step : shared.full + stage;
+struct TilePlace {
+  int first_row, first_column, group;
+
+  __device__ TilePlace(const PersistentLaunch& launch, const TileCursor& tile) : first_row(tile.row * C::kRows) {
+    const auto column = launch.column_tiles.divide(tile.column);
+    group = column.quotient;
+    first_column = column.rest * C::kColumns;
+  }
+};
+
+// One of the threads that start copies. Starting one takes a few hundred cycles, as long as its products: four take the
+// steps of all tiles in turn. The weight's first steps do not wait for the kernel in front, which writes none.
+template <typename C, bool kIsPointwise>
+__device__ void produce(const PersistentLaunch& launch, const Shared<C>& shared, int producer) {
+  TileCursor tile(launch);
+  RingPlace at;
+  const auto copy_weight = [&](const TilePlace<C>& place, int step) {
+    ptx::Barrier* const barrier = C::kIsKept ? shared.full_weight + step : shared.full + at.stage;
     unsigned char* const to =
-        C::kIsKept ? shared.weight + step * C::kWeightBytes : shared.stages + stage * C::kStageBytes + C::kXBytes;
+        C::kIsKept ? shared.weight + step * C::kWeightBytes : shared.stages + at.stage * C::kStageBytes + C::kXBytes;
+    const int row = place.group * launch.gemm.columns + place.first_column;
     ptx::mbarrier_arrive_expect_tx(barrier, C::kIsKept ? C::kWeightBytes : C::kStageBytes);
-    copy_weight<C>(launch, to, place, weight_at, barrier);
-    weight_at.advance(launch);
+    ptx::cp_async_bulk_tensor_5d(to, &launch.weight, Tap<kIsPointwise>(launch, step).k(launch, kStep), 0, 0, 0,
+                                 row >> launch.weight_shift, barrier);
   };
-  const int early = min(launch.steps, C::kIsKept ? kEarlySteps : launch.stages);
-  for (int step = 0; step < early; ++step) start_weight(step, step);
+  int step = producer;
+  at.skip(producer, launch.stages);
+  const bool is_early = step < launch.steps && step < launch.stages;
+  if (is_early) copy_weight(TilePlace<C>(launch, tile), step);
   dependent_launch();
-  RingPlace at(0, launch.stages);
-#pragma unroll 1
-  for (int n = 0; place.exists; place = place_of<C>(launch, ++n)) {
-    const RowCorner corner(launch.gemm, place.first_row);
-    TapCursor x_at(launch, 0);
-    if (n > 0) weight_at = x_at;
-#pragma unroll 1
-    for (int step = 0; step < launch.steps; ++step) {
-      const bool is_weight_there = C::kIsKept ? n > 0 || step < early : n == 0 && step < early;
-      ptx::mbarrier_wait(shared.empty + at.stage, at.parity ^ 1);
-      if (!is_weight_there) start_weight(step, at.stage);
-      ptx::Barrier* const barrier = shared.full + at.stage;
-      if constexpr (C::kIsKept) ptx::mbarrier_arrive_expect_tx(barrier, C::kXBytes);
-      copy_rows(launch, shared.stages + at.stage * C::kStageBytes, corner, place.group, x_at, kStep, barrier);
-      x_at.advance(launch);
-      at.advance(launch.stages);
-    }
+  for (int n = producer;; n += kProducers) {  // steps of all tiles
+    for (; step >= launch.steps; step -= launch.steps) tile.advance(launch);
+    if (!tile.exists(launch)) return;
+    const TilePlace<C> place(launch, tile);
+    ptx::mbarrier_sleep(shared.empty + at.stage, at.parity ^ 1);
+    const bool is_on_its_way = (n == producer && is_early) || (C::kIsKept && n >= launch.steps);
+    if (!is_on_its_way) copy_weight(place, step);
+    ptx::Barrier* const barrier = shared.full + at.stage;
+    if constexpr (C::kIsKept) ptx::mbarrier_arrive_expect_tx(barrier, C::kXBytes);
+    copy_rows(launch, shared.stages + at.stage * C::kStageBytes, RowCorner<kIsPointwise>(launch, place.first_row),
+              place.group, Tap<kIsPointwise>(launch, step), kStep, barrier);
+    step += kProducers;
+    at.skip(kProducers, launch.stages);
   }
 }
 
@@ -168,13 +182,14 @@ __device__ void produce(const PersistentLaunch& launch, const Shared<C>& shared)
 template <typename C, typename Y>
 struct OwnColumns {
   static constexpr int kGroup = 16 / sizeof(Y), kPairs = kGroup / 2, kSets = C::kColumns / (8 * kPairs);
+  using Values = Group<Y, kGroup>[kSets][2];
 
   Y* rows[2];
   bool exists[2];
   int first;  // column of the tile
   int sets;   // that exist
 
-  __device__ OwnColumns(const Gemm& gemm, const TilePlace& place, int warpgroup_row) {
+  __device__ OwnColumns(const Gemm& gemm, const TilePlace<C>& place, int warpgroup_row) {
     const int lane = static_cast<int>(threadIdx.x) % 32, warp = static_cast<int>(threadIdx.x) / 32 % 4;
     first = lane % 4 * kGroup;
     sets = (gemm.columns - place.first_column) / (8 * kPairs);
@@ -186,21 +201,38 @@ struct OwnColumns {
     }
   }
 
-  // sums = bias [+ y]; all of y is on its way before the first of it is waited for.
-  __device__ void start(const Gemm& gemm, const float* bias, typename C::Sums& sums) const {
-    if (!gemm.accumulate) {
-      set(bias, sums, [](int, int, int) { return 0.0f; });
-      return;
-    }
-    Group<Y, kGroup> before[kSets][2] = {};
+  // All of y is on its way before the first of it is waited for.
+  __device__ void load(Values& y) const {
 #pragma unroll
     for (int q = 0; q < kSets; ++q) {
 #pragma unroll
       for (int r = 0; r < 2; ++r) {
-        if (exists[r] && q < sets) before[q][r] = *reinterpret_cast<const Group<Y, kGroup>*>(rows[r] + q * 8 * kPairs);
+        if (exists[r] && q < sets) y[q][r] = *reinterpret_cast<const Group<Y, kGroup>*>(rows[r] + q * 8 * kPairs);
       }
     }
-    set(bias, sums, [&](int q, int r, int i) { return to_float(before[q][r].values[i]); });
+  }
+
+  __device__ void start(const float* bias, typename C::Sums& sums) const {
+#pragma unroll
+    for (int q = 0; q < kSets; ++q) {
+      float x[kGroup];
+      load_group(x, bias + first + q * 8 * kPairs);
+#pragma unroll
+      for (int i = 0; i < 2 * kGroup; ++i) {
+        const int r = i / kGroup, j = i % kGroup;
+        sums[kPairs * q + j / 2][2 * r + j % 2] = x[j];
+      }
+    }
+  }
+  __device__ static void add(const Values& y, typename C::Sums& sums) {
+#pragma unroll
+    for (int q = 0; q < kSets; ++q) {
+#pragma unroll
+      for (int i = 0; i < 2 * kGroup; ++i) {
+        const int r = i / kGroup, j = i % kGroup;
+        sums[kPairs * q + j / 2][2 * r + j % 2] += to_float(y[q][r].values[j]);
+      }
+    }
   }
 
   // y = post_scale * activation(sums) + post_bias, a set of columns after the other: all at once would need more
@@ -222,26 +254,13 @@ struct OwnColumns {
   }
 
  private:
-  template <typename Before>
-  __device__ void set(const float* bias, typename C::Sums& sums, Before&& before) const {
-#pragma unroll
-    for (int q = 0; q < kSets; ++q) {
-      float x[kGroup];
-      load_group(x, bias + first + q * 8 * kPairs);
-#pragma unroll
-      for (int i = 0; i < 2 * kGroup; ++i) {
-        const int r = i / kGroup, j = i % kGroup;
-        sums[kPairs * q + j / 2][2 * r + j % 2] = x[j] + before(q, r, j);
-      }
-    }
-  }
   __device__ static void gather(float (&x)[kGroup], const typename C::Sums& sums, int q, int r) {
 #pragma unroll
     for (int i = 0; i < kGroup; ++i) x[i] = sums[kPairs * q + i / 2][2 * r + i % 2];
   }
 };
 
-// Adds the products of a warpgroup's i-th tile, whose steps are in the ring from `at` on.
+// Adds the products of a warpgroup's i-th tile, whose steps are in the ring from `at` on, and leaves `at` behind them.
 //
 // Warpgroups take turns. Where each has tiles of its own, always: who waits at a barrier can tell a phase only from the
 // one before, so nobody may wait for a stage that others must have used first; and a tile done by itself is done early.
@@ -249,25 +268,28 @@ struct OwnColumns {
 // distance.
 template <typename C>
 __device__ void add_products(const PersistentLaunch& launch, const Shared<C>& shared, int warpgroup, int i,
-                             RingPlace at, typename C::Sums& sums) {
+                             RingPlace& at, typename C::Sums& sums) {
   const bool is_first_lane = threadIdx.x % 32 == 0, has_turn = C::kIsKept || i == 0;
-  const int x_row = C::kIsKept ? 0 : 64 * warpgroup, next = warpgroup + 1 < C::kWarpgroups ? warpgroup + 1 : 0;
+  const int next = warpgroup + 1 < C::kWarpgroups ? warpgroup + 1 : 0;
+  const std::uint64_t first_a =
+      ptx::wgmma_descriptor<kRowBytes>(shared.stages + (C::kIsKept ? 0 : 64 * warpgroup) * kRowBytes);
+  const std::uint64_t first_b =
+      ptx::wgmma_descriptor<kRowBytes>(C::kIsKept ? shared.weight : shared.stages + C::kXBytes);
+  const int lead = has_turn ? launch.lead : 0;
   // The first warpgroup's first turn is there from the start.
   if (has_turn) ptx::mbarrier_wait(shared.turn + warpgroup, (i + (warpgroup == 0 ? 1 : 0)) % 2);
   const auto multiply_step = [&](int step) {
-    const unsigned char* const stage = shared.stages + at.stage * C::kStageBytes;
-    const unsigned char* const weight = C::kIsKept ? shared.weight + step * C::kWeightBytes : stage + C::kXBytes;
     if (C::kIsKept && i == 0) ptx::mbarrier_wait(shared.full_weight + step, 0);
     ptx::mbarrier_wait(shared.full + at.stage, at.parity);
-    const std::uint64_t a = ptx::wgmma_descriptor<kRowBytes>(stage + x_row * kRowBytes);
-    const std::uint64_t b = ptx::wgmma_descriptor<kRowBytes>(weight);
+    const std::uint64_t a = ptx::advance(first_a, at.stage * C::kStageBytes);
+    const std::uint64_t b = ptx::advance(first_b, C::kIsKept ? step * C::kWeightBytes : at.stage * C::kStageBytes);
     ptx::wgmma_fence();
 #pragma unroll
     for (int k = 0; k < kStep; k += 16) {
       multiply<typename C::T>(sums, ptx::advance(a, 2 * k), ptx::advance(b, 2 * k), true);
     }
     ptx::wgmma_commit();
-    if (has_turn && step + 1 == launch.lead && is_first_lane) ptx::mbarrier_arrive(shared.turn + next);
+    if (step + 1 == lead && is_first_lane) ptx::mbarrier_arrive(shared.turn + next);
   };
   ptx::hold(sums);
   multiply_step(0);
@@ -281,19 +303,32 @@ __device__ void add_products(const PersistentLaunch& launch, const Shared<C>& sh
   }
   ptx::wgmma_wait<0>();
   if (is_first_lane) ptx::mbarrier_arrive(shared.empty + at.stage);
+  at.advance(launch.stages);
   ptx::hold(sums);
 }
 
 // A warpgroup's tiles, or its rows of all tiles of the block.
-template <typename C, typename Y>
+//
+// What y holds is added behind the products where registers keep it meanwhile, so that nobody waits for it. Otherwise
+// the sums begin with it.
+template <typename C, typename Y, bool kIsAdded>
 __device__ void consume(const PersistentLaunch& launch, const Shared<C>& shared, int warpgroup) {
+  using Own = OwnColumns<C, Y>;
+  constexpr int kSumRegisters = C::kColumns / 2, kOtherRegisters = 60;
+  constexpr int kRegisters = kSumRegisters + kSumRegisters * static_cast<int>(sizeof(Y)) / 4 + kOtherRegisters;
+  constexpr bool kIsKeptApart = kIsAdded && kRegisters <= C::kComputeRegisters;
   const int thread = static_cast<int>(threadIdx.x) % kWarpgroup;
   float* const bias = shared.bias + (C::kIsKept ? 0 : warpgroup * C::kColumns);
   int known_column = -1;  // whose bias is there
-  int n = C::kIsKept ? warpgroup : 0;
-  TilePlace place = place_of<C>(launch, n);
+  TileCursor tile(launch);
+  RingPlace at;
+  if constexpr (C::kIsKept) {
+    for (int n = 0; n < warpgroup; ++n) tile.advance(launch);
+    at.skip(warpgroup * launch.steps, launch.stages);
+  }
 #pragma unroll 1
-  for (int i = 0; place.exists; ++i) {
+  for (int i = 0; tile.exists(launch); ++i) {
+    const TilePlace<C> place(launch, tile);
     if (const int column = place.group * launch.gemm.columns + place.first_column;
         !C::kIsKept && column != known_column) {
       ptx::named_barrier<kWarpgroup>(1 + warpgroup);  // everybody has read the bias before
@@ -301,13 +336,20 @@ __device__ void consume(const PersistentLaunch& launch, const Shared<C>& shared,
       ptx::named_barrier<kWarpgroup>(1 + warpgroup);
       known_column = column;
     }
-    const OwnColumns<C, Y> own(launch.gemm, place, C::kIsKept ? 0 : 64 * warpgroup);
+    const Own own(launch.gemm, place, C::kIsKept ? 0 : 64 * warpgroup);
+    typename Own::Values y = {};
+    if constexpr (kIsAdded) own.load(y);
     typename C::Sums sums;
-    own.start(launch.gemm, bias, sums);
-    add_products<C>(launch, shared, warpgroup, i, RingPlace(n * launch.steps, launch.stages), sums);
+    own.start(bias, sums);
+    if constexpr (kIsAdded && !kIsKeptApart) own.add(y, sums);
+    add_products<C>(launch, shared, warpgroup, i, at, sums);
+    if constexpr (kIsKeptApart) own.add(y, sums);
     own.finish(launch.gemm, sums);
-    n += C::kIsKept ? C::kWarpgroups : 1;
-    place = place_of<C>(launch, n);
+    tile.advance(launch);
+    if constexpr (C::kIsKept) {
+      for (int n = 1; n < C::kWarpgroups; ++n) tile.advance(launch);
+      at.skip((C::kWarpgroups - 1) * launch.steps, launch.stages);
+    }
   }
 }
 
@@ -315,7 +357,8 @@ template <typename C>
 __global__ void __launch_bounds__(C::kThreads, 1)
     gemm_persistent_kernel(const __grid_constant__ PersistentLaunch launch) {
   const Shared<C> shared(launch);
-  const int warpgroup = static_cast<int>(threadIdx.x) / kWarpgroup;
+  // The same for all threads of a warp, and known to be.
+  const int warpgroup = __shfl_sync(kAllLanes, static_cast<int>(threadIdx.x) / kWarpgroup, 0);
   if (threadIdx.x == 0) {
     for (int i = 0; i < launch.stages; ++i) {
       ptx::mbarrier_init(shared.full + i, 1);
@@ -326,26 +369,27 @@ __global__ void __launch_bounds__(C::kThreads, 1)
     ptx::fence_mbarrier_init();
   }
   if constexpr (C::kIsKept) {
-    const TilePlace place = place_of<C>(launch, 0);
+    const TilePlace<C> place(launch, TileCursor(launch));
     load_bias<C::kColumns, C::kThreads>(launch.gemm, place.group, place.first_column, shared.bias,
                                         static_cast<int>(threadIdx.x));
   }
   __syncthreads();
   if (warpgroup == C::kWarpgroups) {
     ptx::setmaxnreg_dec<C::kCopyRegisters>();
-    if (threadIdx.x % kWarpgroup == 0) {
+    const int producer = __shfl_sync(kAllLanes, static_cast<int>(threadIdx.x) / 32, 0) % kProducers;
+    if (threadIdx.x % 32 == 0) {
       ptx::prefetch_tensormap(&launch.weight);
       ptx::prefetch_tensormap(&launch.x);
-      produce<C>(launch, shared);
+      launch.is_pointwise ? produce<C, true>(launch, shared, producer) : produce<C, false>(launch, shared, producer);
     }
   } else {
     ptx::setmaxnreg_inc<C::kComputeRegisters>();
     dependent_launch();
-    if (launch.gemm.y_dtype == DType::f32) {
-      consume<C, float>(launch, shared, warpgroup);
-    } else {
-      consume<C, typename C::T>(launch, shared, warpgroup);
-    }
+    const auto consume_as = [&]<typename Y>(Y) {
+      launch.gemm.accumulate ? consume<C, Y, true>(launch, shared, warpgroup)
+                             : consume<C, Y, false>(launch, shared, warpgroup);
+    };
+    launch.gemm.y_dtype == DType::f32 ? consume_as(float{}) : consume_as(typename C::T{});
   }
 }
 
@@ -354,12 +398,14 @@ void start(const char* name, const Gemm& gemm, int stages, int multiprocessors, 
   static_assert(kKeptStageBytes == 64 * kRowBytes);
   PersistentLaunch parameters{};
   static_cast<Sm90Operands&>(parameters) = sm90_operands(gemm, C::kRows, kStep);
-  parameters.pairs = pairs_of(gemm.y_dtype);
+  const int pairs = pairs_of(gemm.y_dtype);
+  parameters.weight_shift = std::countr_zero(static_cast<unsigned>(8 * pairs));
   parameters.weight = exchanged_rows_map(gemm.weight, gemm.dtype, std::int64_t{gemm.groups} * gemm.columns,
-                                         gemm.weight_stride, gemm.weight_stride, C::kColumns, parameters.pairs);
+                                         gemm.weight_stride, gemm.weight_stride, C::kColumns, pairs);
   parameters.row_tiles = (gemm.rows + C::kRows - 1) / C::kRows;
-  parameters.column_tiles = (gemm.columns + C::kColumns - 1) / C::kColumns;
-  parameters.columns = parameters.column_tiles * gemm.groups;
+  const int column_tiles = (gemm.columns + C::kColumns - 1) / C::kColumns;
+  parameters.column_tiles = Divisor(column_tiles);
+  parameters.columns = column_tiles * gemm.groups;
   const int kept_bytes = C::kIsKept ? parameters.steps * C::kWeightBytes : 0;
   constexpr int kMostBarriers = kBarrierBytes / static_cast<int>(sizeof(ptx::Barrier));
   parameters.stages = C::kIsKept ? std::min((kSharedBytes - kKeptFixedBytes - kept_bytes) / C::kStageBytes,
@@ -371,6 +417,8 @@ void start(const char* name, const Gemm& gemm, int stages, int multiprocessors, 
   if constexpr (C::kIsKept) {
     blocks = std::clamp(multiprocessors / parameters.columns, 1, parameters.row_tiles) * parameters.columns;
   }
+  parameters.row_stride = static_cast<int>(blocks) / parameters.columns;
+  parameters.column_stride = static_cast<int>(blocks) % parameters.columns;
   const int bytes = kSharedAlignment + kept_bytes + parameters.stages * C::kStageBytes + kBarrierBytes + C::kBiasBytes;
   launch(name, gemm_persistent_kernel<C>, blocks, C::kThreads, static_cast<std::size_t>(bytes), stream, parameters);
 }

@@ -58,6 +58,21 @@ __device__ inline void mbarrier_wait(Barrier* barrier, int parity) {
       : "memory");
 }
 
+// For waits that are long as a rule: the thread sleeps until the phase completes or a millisecond is over, where the
+// wait above asks again every 20 cycles or so and takes issue slots from those that compute.
+__device__ inline void mbarrier_sleep(Barrier* barrier, int parity) {
+  constexpr int kNanoseconds = 1000000;
+  asm volatile(
+      "{\n"
+      ".reg .pred complete;\n"
+      "again:\n"
+      "mbarrier.try_wait.parity.shared::cta.b64 complete, [%0], %1, %2;\n"
+      "@!complete bra again;\n"
+      "}" ::"r"(shared_address(barrier)),
+      "r"(parity), "n"(kNanoseconds)
+      : "memory");
+}
+
 __device__ inline void mbarrier_wait_cluster(Barrier* barrier, int parity) {
   asm volatile(
       "{\n"

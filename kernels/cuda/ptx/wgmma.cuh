@@ -54,9 +54,10 @@ __device__ inline std::uint64_t wgmma_descriptor(const void* shared, int panel_b
   return address >> 4 | static_cast<std::uint64_t>(panel_bytes >> 4) << 16 | std::uint64_t{8 * kRowBytes >> 4} << 32 |
          kSwizzle << 62;
 }
-// The descriptor of what lies `bytes` behind.
+// The descriptor of what lies `bytes` behind: no address reaches the upper half.
 __device__ inline std::uint64_t advance(std::uint64_t descriptor, int bytes) {
-  return descriptor + static_cast<std::uint64_t>(bytes >> 4);
+  const auto low = static_cast<std::uint32_t>(descriptor) + static_cast<std::uint32_t>(bytes >> 4);
+  return (descriptor & 0xffffffff00000000u) | low;
 }
 
 // The instruction names up to 128 registers of d, so its text is put together here. TYPE and COLUMNS are the

@@ -75,6 +75,9 @@ inline void mbarrier_wait(Barrier* barrier, int parity) {
       },
       "a barrier in shared memory");
 }
+inline void mbarrier_sleep(Barrier* barrier, int parity) {
+  mbarrier_wait(barrier, parity);
+}
 inline void mbarrier_wait_cluster(Barrier* barrier, int parity) {
   mbarrier_wait(barrier, parity);
 }
