@@ -141,39 +141,48 @@ struct TilePlace {
   }
 };
 
-// One of the threads that start copies. Starting one takes a few hundred cycles, as long as its products: four take the
-// steps of all tiles in turn. The weight's first steps do not wait for the kernel in front, which writes none.
+// One of the threads that start copies. Starting one takes a few hundred cycles, as long as its products, so several
+// share the steps of all tiles: each has every fourth stage of the ring. A stage stays with its thread, which has waited
+// for every phase before the one it waits for: the parity alone would not tell them apart. A kept weight, or the first
+// steps of a streamed one, does not wait for the kernel in front, which writes none.
 template <typename C, bool kIsPointwise>
 __device__ void produce(const PersistentLaunch& launch, const Shared<C>& shared, int producer) {
   TileCursor tile(launch);
-  RingPlace at;
-  const auto copy_weight = [&](const TilePlace<C>& place, int step) {
-    ptx::Barrier* const barrier = C::kIsKept ? shared.full_weight + step : shared.full + at.stage;
+  int stage = producer, parity = 0, step = producer;
+  if (stage >= launch.stages) return;
+  const auto copy_weight = [&](const TilePlace<C>& place, int of) {
+    ptx::Barrier* const barrier = C::kIsKept ? shared.full_weight + of : shared.full + stage;
     unsigned char* const to =
-        C::kIsKept ? shared.weight + step * C::kWeightBytes : shared.stages + at.stage * C::kStageBytes + C::kXBytes;
+        C::kIsKept ? shared.weight + of * C::kWeightBytes : shared.stages + stage * C::kStageBytes + C::kXBytes;
     const int row = place.group * launch.gemm.columns + place.first_column;
     ptx::mbarrier_arrive_expect_tx(barrier, C::kIsKept ? C::kWeightBytes : C::kStageBytes);
-    ptx::cp_async_bulk_tensor_5d(to, &launch.weight, Tap<kIsPointwise>(launch, step).k(launch, kStep), 0, 0, 0,
+    ptx::cp_async_bulk_tensor_5d(to, &launch.weight, Tap<kIsPointwise>(launch, of).k(launch, kStep), 0, 0, 0,
                                  row >> launch.weight_shift, barrier);
   };
-  int step = producer;
-  at.skip(producer, launch.stages);
-  const bool is_early = step < launch.steps && step < launch.stages;
-  if (is_early) copy_weight(TilePlace<C>(launch, tile), step);
+  const bool is_early = step < launch.steps;
+  for (int i = step; i < (C::kIsKept ? launch.steps : step + (is_early ? 1 : 0)); i += kProducers) {
+    copy_weight(TilePlace<C>(launch, tile), i);
+  }
   dependent_launch();
-  for (int n = producer;; n += kProducers) {  // steps of all tiles
+  for (int n = producer;;) {  // steps of all tiles
     for (; step >= launch.steps; step -= launch.steps) tile.advance(launch);
     if (!tile.exists(launch)) return;
     const TilePlace<C> place(launch, tile);
-    ptx::mbarrier_sleep(shared.empty + at.stage, at.parity ^ 1);
-    const bool is_on_its_way = (n == producer && is_early) || (C::kIsKept && n >= launch.steps);
-    if (!is_on_its_way) copy_weight(place, step);
-    ptx::Barrier* const barrier = shared.full + at.stage;
-    if constexpr (C::kIsKept) ptx::mbarrier_arrive_expect_tx(barrier, C::kXBytes);
-    copy_rows(launch, shared.stages + at.stage * C::kStageBytes, RowCorner<kIsPointwise>(launch, place.first_row),
+    ptx::mbarrier_sleep(shared.empty + stage, parity ^ 1);
+    ptx::Barrier* const barrier = shared.full + stage;
+    if constexpr (C::kIsKept) {
+      ptx::mbarrier_arrive_expect_tx(barrier, C::kXBytes);
+    } else if (n > producer || !is_early) {
+      copy_weight(place, step);
+    }
+    copy_rows(launch, shared.stages + stage * C::kStageBytes, RowCorner<kIsPointwise>(launch, place.first_row),
               place.group, Tap<kIsPointwise>(launch, step), kStep, barrier);
-    step += kProducers;
-    at.skip(kProducers, launch.stages);
+    const bool is_last = stage + kProducers >= launch.stages;  // of the thread's stages
+    const int ahead = is_last ? launch.stages - stage + producer : kProducers;
+    stage = is_last ? producer : stage + kProducers;
+    parity ^= is_last ? 1 : 0;
+    step += ahead;
+    n += ahead;
   }
 }
 
