@@ -47,27 +47,33 @@ __device__ inline float silu_narrow(float x) {
   return half + half * ptx::tanh_approx(half);
 }
 
-// All of x at once, for results of type Y: one choice of the activation for many independent values, which a choice for
-// each would put in a row. Errors of some units in the last place of f32, or as above.
+// All of x, for results of type Y. Errors of some units in the last place of f32, or as above.
+template <typename Y, Activation kActivation, int kRows, int kColumns>
+__device__ inline void activate_all(float (&x)[kRows][kColumns]) {
+  constexpr bool kIsNarrow = sizeof(Y) < sizeof(float);
+#pragma unroll
+  for (int i = 0; i < kRows; ++i) {
+#pragma unroll
+    for (int j = 0; j < kColumns; ++j) {
+      float& v = x[i][j];
+      if constexpr (kActivation == Activation::relu) v = v < 0.0f ? 0.0f : v;
+      if constexpr (kActivation == Activation::silu) v = kIsNarrow ? silu_narrow(v) : __fdividef(v, 1.0f + __expf(-v));
+      if constexpr (kActivation == Activation::gelu) v = kIsNarrow ? gelu_narrow(v) : gelu(v);
+    }
+  }
+}
+// One choice of the activation for many independent values, which a choice for each would put in a row.
 template <typename Y, int kRows, int kColumns>
 __device__ inline void activate_all(float (&x)[kRows][kColumns], Activation activation) {
-  constexpr bool kIsNarrow = sizeof(Y) < sizeof(float);
-  const auto replace = [&](auto&& function) {
-#pragma unroll
-    for (int i = 0; i < kRows; ++i) {
-#pragma unroll
-      for (int j = 0; j < kColumns; ++j) x[i][j] = function(x[i][j]);
-    }
-  };
   switch (activation) {
     case Activation::none:
       return;
     case Activation::relu:
-      return replace([](float v) { return v < 0.0f ? 0.0f : v; });
+      return activate_all<Y, Activation::relu>(x);
     case Activation::silu:
-      return replace([](float v) { return kIsNarrow ? silu_narrow(v) : __fdividef(v, 1.0f + __expf(-v)); });
+      return activate_all<Y, Activation::silu>(x);
     case Activation::gelu:
-      return replace([](float v) { return kIsNarrow ? gelu_narrow(v) : gelu(v); });
+      return activate_all<Y, Activation::gelu>(x);
   }
 }
 

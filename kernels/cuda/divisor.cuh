@@ -12,7 +12,8 @@ class Divisor {
  public:
   Divisor() = default;
   // At least 1.
-  explicit Divisor(int divisor) : divisor_(divisor), shift_(31 + std::bit_width(static_cast<std::uint32_t>(divisor - 1))) {
+  explicit Divisor(int divisor)
+      : divisor_(divisor), shift_(31 + std::bit_width(static_cast<std::uint32_t>(divisor - 1))) {
     multiplier_ = static_cast<std::uint32_t>((std::uint64_t{1} << shift_) / static_cast<std::uint32_t>(divisor) + 1);
   }
 
@@ -21,8 +22,7 @@ class Divisor {
   };
   // Of an index that is not negative.
   __device__ Result divide(int index) const {
-    const auto quotient =
-        static_cast<int>(std::uint64_t{static_cast<std::uint32_t>(index)} * multiplier_ >> shift_);
+    const auto quotient = static_cast<int>(std::uint64_t{static_cast<std::uint32_t>(index)} * multiplier_ >> shift_);
     return {quotient, index - quotient * divisor_};
   }
 

@@ -45,7 +45,7 @@ inline std::vector<Path> paths_of(const AttentionArgs& args) {
   if (args.dtype == DType::f32) return paths;
   paths.push_back({"sm80", [](const AttentionArgs& a) { cuda::attention(a, nullptr, cuda::AttentionPath::sm80); }});
   if (!is_hopper() || !cuda::suits_sm90(cuda::make_attention_launch(args))) return paths;
-  for (const int consumers : {1, 2, 3}) {
+  for (const int consumers : {1, 2, 3, 4}) {
     for (const int split : {1, 2, 3, 4}) {
       const cuda::Sm90Choice choice{consumers, split, 2 * split};
       paths.push_back(

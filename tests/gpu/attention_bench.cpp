@@ -163,9 +163,10 @@ void bench_choices(const Shape& s, const Pool& pool) {
     times.emplace_back(microseconds(s, DType::bf16, pool, run, s.flops() > 1e12 ? 2 : 5), name);
   };
   time("sm80", [](const auto& args, CudaStream stream) { cuda::attention(args, stream, cuda::AttentionPath::sm80); });
-  for (const int consumers : {1, 2, 3}) {
+  for (const int consumers : {1, 2, 3, 4}) {
     for (const int split : {1, 2, 3}) {
       if (s.dim > 64 && (split > 1 || consumers != 2)) continue;
+      if (consumers == 4 && split > 1) continue;
       const cuda::Sm90Choice choice{consumers, split, multiprocessors};
       time(name_of(choice), [choice](const auto& args, CudaStream stream) {
         cuda::attention_sm90(cuda::make_attention_launch(args), choice, stream);

@@ -57,8 +57,7 @@ std::vector<float> random_values(std::size_t count, float deviation) {
 // The peer: bf16 in, bias in its epilogue.
 class CublasLinear {
  public:
-  CublasLinear(const Shape& s, const DeviceMemory& weight, const DeviceMemory& bias)
-      : weight_(weight.data()), workspace_(kWorkspace), beta_(s.accumulate ? 1.0f : 0.0f) {
+  CublasLinear(const Shape& s, const DeviceMemory& bias) : workspace_(kWorkspace), beta_(s.accumulate ? 1.0f : 0.0f) {
     check_cublas(cublasLtCreate(&handle_), "cublasLtCreate");
     check_cublas(cublasLtMatmulDescCreate(&operation_, CUBLAS_COMPUTE_32F, CUDA_R_32F), "cublasLtMatmulDescCreate");
     set(CUBLASLT_MATMUL_DESC_TRANSA, CUBLAS_OP_T);
@@ -93,9 +92,9 @@ class CublasLinear {
   CublasLinear(const CublasLinear&) = delete;
   CublasLinear& operator=(const CublasLinear&) = delete;
 
-  void run(const void* x, void* y, CudaStream stream) const {
+  void run(const void* weight, const void* x, void* y, CudaStream stream) const {
     const float one = 1;
-    check_cublas(cublasLtMatmul(handle_, operation_, &one, weight_, w_, x, x_, &beta_, y, y_, y, y_, &algorithm_.algo,
+    check_cublas(cublasLtMatmul(handle_, operation_, &one, weight, w_, x, x_, &beta_, y, y_, y, y_, &algorithm_.algo,
                                 workspace_.data(), workspace_.bytes(), stream),
                  "cublasLtMatmul");
   }
@@ -109,7 +108,6 @@ class CublasLinear {
                  "cublasLtMatmulDescSetAttribute");
   }
 
-  const void* weight_;
   DeviceMemory workspace_;
   float beta_;
   cublasLtHandle_t handle_{};
@@ -178,11 +176,19 @@ void bench(const Shape& s, bool has_tiles) {
              out = static_cast<std::size_t>(s.out);
   // Sets that do not fit into the second-level cache together would time the memory, which a model's do not meet.
   const int sets = rows * (in + out) > 5'000'000 ? 1 : 4;
-  const int launches = rows * in * out > 100'000'000'000 ? 4 : 40;
+  // Weights that do: a pass over few rows has read all others before it comes to one again.
+  constexpr std::size_t kManyBytes = 96 << 20;
+  const int launches = rows * in * out > 100'000'000'000 ? 4 : rows < 2000 ? 120 : 40;
+  const int weights = std::clamp(static_cast<int>(kManyBytes / (2 * in * out)), 1, launches);
   const auto weight = random_values(in * out, 0.05f), bias = random_values(out, 1.0f);
-  const cuda::PackedLinear linear(weight.data(), bias.data(), s.in, s.out, DType::bf16);
-  const DeviceMemory peer_weight = cuda::upload(weight, DType::bf16), peer_bias = cuda::upload(bias, s.y_dtype);
-  const CublasLinear peer(s, peer_weight, peer_bias);
+  std::vector<cuda::PackedLinear> linears;
+  std::vector<DeviceMemory> peer_weights;
+  for (int i = 0; i < weights; ++i) {
+    linears.emplace_back(weight.data(), bias.data(), s.in, s.out, DType::bf16);
+    peer_weights.push_back(cuda::upload(weight, DType::bf16));
+  }
+  const DeviceMemory peer_bias = cuda::upload(bias, s.y_dtype);
+  const CublasLinear peer(s, peer_bias);
   std::vector<DeviceMemory> x, y;
   for (int i = 0; i < sets; ++i) {
     x.push_back(cuda::upload(random_values(rows * in, 1.0f), DType::bf16));
@@ -194,13 +200,14 @@ void bench(const Shape& s, bool has_tiles) {
   std::vector<std::unique_ptr<Replay>> replays;
   replays.push_back(std::make_unique<Replay>(stream, launches, [&](int i) {
     const auto set = static_cast<std::size_t>(i % sets);
-    peer.run(x[set].data(), y[set].data(), stream);
+    peer.run(peer_weights[static_cast<std::size_t>(i % weights)].data(), x[set].data(), y[set].data(), stream);
   }));
   const auto add = [&](cuda::GemmPath path, int tile) {
     const MatmulContext context{.stream = stream, .path = path, .tile = tile};
     replays.push_back(std::make_unique<Replay>(stream, launches, [&, context](int i) {
       const auto set = static_cast<std::size_t>(i % sets);
-      linear.run({x[set].data(), y[set].data(), s.rows, s.in, s.out, s.y_dtype, s.activation, s.accumulate}, context);
+      linears[static_cast<std::size_t>(i % weights)].run(
+          {x[set].data(), y[set].data(), s.rows, s.in, s.out, s.y_dtype, s.activation, s.accumulate}, context);
     }));
   };
   add(cuda::GemmPath::automatic, -1);

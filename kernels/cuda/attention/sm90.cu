@@ -142,7 +142,7 @@ struct Consumer {
       }
       float out[C::kDim / 8][4] = {};
       Rows rows{.scale = x.launch.scale_log2};
-      sums.add(work.tiles, work.keys_of_first<C>(x), out, rows);
+      sums.template add<C::kOverlaps>(work.tiles, work.keys_of_first<C>(x), out, rows);
       finish(item, out, rows, partials, phases);
     }
   }
@@ -154,7 +154,7 @@ struct Consumer {
     const Work work(x, item, C::kQueries);
     const int first_row = work.first_query + own_index * kRows;
     const float sum[2] = {row_sum(rows.sum[0]), row_sum(rows.sum[1])};
-    const int ranks = ptx::cluster_blocks();
+    const int ranks = C::kIsSplit ? ptx::cluster_blocks() : 1;
     if (ranks == 1) {
       store_rows<C>(x.launch.args, work, first_row, out, sum, own_thread);
       return;
@@ -243,7 +243,8 @@ template <typename T, int kDim>
 void choose_consumers(const AttentionLaunch& parameters, const Sm90Choice& choice, CudaStream stream) {
   if (choice.consumers == 1) return launch_kernel<Config<T, kDim, 1>>(parameters, choice, stream);
   if (choice.consumers == 2) return launch_kernel<Config<T, kDim, 2>>(parameters, choice, stream);
-  launch_kernel<Config<T, kDim, 3>>(parameters, choice, stream);
+  if (choice.consumers == 3) return launch_kernel<Config<T, kDim, 3>>(parameters, choice, stream);
+  launch_kernel<Config<T, kDim, 4>>(parameters, {4, 1, choice.multiprocessors}, stream);
 }
 
 template <typename T>

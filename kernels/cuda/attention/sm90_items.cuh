@@ -31,19 +31,28 @@ struct Tiles {
   static constexpr int kTileBytes = kTileKeys * kDim * 2;
 };
 
-// What the compiler must know of sm90.cu's kernel. As many keys to a tile as the registers permit.
+// Keys of a tile: as many as the registers permit.
+constexpr int tile_keys(int consumers) {
+  return consumers == 4 ? 64 : consumers == 3 ? 96 : 128;
+}
+
+// What the compiler must know of sm90.cu's kernel.
 template <typename Element, int kPaddedDim, int kConsumerCount>
-struct Config : Tiles<Element, kPaddedDim, kConsumerCount == 3 ? 96 : 128> {
-  using Base = Tiles<Element, kPaddedDim, kConsumerCount == 3 ? 96 : 128>;
+struct Config : Tiles<Element, kPaddedDim, tile_keys(kConsumerCount)> {
+  using Base = Tiles<Element, kPaddedDim, tile_keys(kConsumerCount)>;
   using Base::kDim, Base::kQueryBytes, Base::kTileBytes;
   static constexpr int kConsumers = kConsumerCount;
   static constexpr int kQueries = kConsumers * kRows;  // of an item
   static constexpr int kThreads = (kConsumers + 1) * kGroup;
   static constexpr int kBlocks = kConsumers == 1 ? 2 : 1;  // on a multiprocessor
   // All registers but those of the copying warpgroup.
-  static constexpr int kCopyRegisters = kConsumers == 3 ? 32 : 40;
-  static constexpr int kComputeRegisters = kConsumers == 3 ? 160 : kConsumers == 2 ? 232 : 216;
-  static constexpr int kStages = kDim == 128 || (kConsumers == 1 && kDim == 64) ? 2 : 4;
+  static constexpr int kCopyRegisters = kConsumers == 4 ? 24 : kConsumers == 3 ? 32 : 40;
+  static constexpr int kComputeRegisters = kConsumers == 4 ? 112 : kConsumers == 3 ? 160 : kConsumers == 2 ? 232 : 216;
+  static constexpr bool kHasFewStages = kDim == 128 || (kConsumers == 1 && kDim == 64);
+  static constexpr int kStages = kConsumers == 4 ? 8 : kHasFewStages ? 2 : 4;
+  // Four consumers have no registers for the weights of two tiles, nor for the sums of other blocks. They overlap each
+  // other's products instead of their own.
+  static constexpr bool kOverlaps = kConsumers < 4, kIsSplit = kConsumers < 4;
   // Sums that the blocks of a cluster exchange: a row of f32 with 8 more, so that storing meets no bank conflicts.
   static constexpr int kPartialStride = kDim + 8;
   static constexpr int kPartialBytes = kRows * (kPartialStride + 2) * 4;  // of one consumer

@@ -156,7 +156,20 @@ struct TileSums {
     ++n;
   }
 
-  // Adds the products of all tiles to out, which is zero.
+  // The same with one set of weights: both products at a time, and then the weights.
+  __device__ void next_tile(bool is_last, Scores& scores, Weights& weights, Out& out, Rows& rows) {
+    float correction[2];
+    const int behind = n - 1;
+    start_values(out, weights, behind);
+    start_scores(scores);
+    finish_scores(scores, is_last);
+    finish_values(out, weights, behind);
+    if (rows.weigh_next<T>(scores, weights, correction)) rescale(out, correction);
+    ++n;
+  }
+
+  // Adds the products of all tiles to out, which is zero. kOverlaps: with the weights of two tiles in registers.
+  template <bool kOverlaps>
   __device__ void add(int tiles, int keys_left, Out& out, Rows& rows) {
     Scores scores;
     Weights even;
@@ -171,16 +184,21 @@ struct TileSums {
         first_tile<16>(keys_left, tiles == 1, even, rows);
       }
     }
-    Weights odd;
+    if constexpr (kOverlaps) {
+      Weights odd;
 #pragma unroll 1
-    for (int i = 1; i < tiles; i += 2) {
-      next_tile(i + 1 == tiles, scores, even, odd, out, rows);
-      if (i + 1 == tiles) {
-        start_values(out, odd, n - 1);
-        finish_values(out, odd, n - 1);
-        return;
+      for (int i = 1; i < tiles; i += 2) {
+        next_tile(i + 1 == tiles, scores, even, odd, out, rows);
+        if (i + 1 == tiles) {
+          start_values(out, odd, n - 1);
+          finish_values(out, odd, n - 1);
+          return;
+        }
+        next_tile(i + 2 == tiles, scores, odd, even, out, rows);
       }
-      next_tile(i + 2 == tiles, scores, odd, even, out, rows);
+    } else {
+#pragma unroll 1
+      for (int i = 1; i < tiles; ++i) next_tile(i + 1 == tiles, scores, even, out, rows);
     }
     start_values(out, even, n - 1);
     finish_values(out, even, n - 1);

@@ -27,8 +27,8 @@ struct AttentionLaunch {
 
 // How the work is divided on Hopper; above dimension 64 always with 2 consumers and no split.
 struct Sm90Choice {
-  int consumers;  // of a block: 1 to 3 warpgroups of 64 queries
-  int split;      // blocks that divide the keys of the same queries, 1 to 8
+  int consumers;  // of a block: 1 to 4 warpgroups of 64 queries
+  int split;      // blocks that divide the keys of the same queries, 1 to 8; 1 with 4 consumers
   int multiprocessors;
   bool is_paired = false;  // sm90_pair.cu instead, where consumers and split mean nothing
 };
@@ -45,7 +45,7 @@ struct Sm90Estimate {
   Sm90Choice choice;
   double microseconds;
 };
-std::array<Sm90Estimate, 4> estimate_sm90(const AttentionArgs& args, int multiprocessors);
+std::array<Sm90Estimate, 5> estimate_sm90(const AttentionArgs& args, int multiprocessors);
 // The one with the least time.
 Sm90Choice choose_sm90(const AttentionArgs& args, int multiprocessors);
 

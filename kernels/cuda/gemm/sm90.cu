@@ -9,6 +9,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <type_traits>
 
 #include "kernels/cuda/divisor.cuh"
 #include "kernels/cuda/dynamic_shared.cuh"
@@ -31,7 +32,7 @@ constexpr int kWarpRows = 16;  // of a warpgroup's 64
 
 struct Sm90Launch : Sm90Operands {
   Divisor row_tiles, column_tiles;
-  int splits;              // blocks of a cluster, which divide the steps of a tile
+  int splits;  // blocks of a cluster, which divide the steps of a tile
   Divisor by_splits;
   bool are_groups_stored;  // 16 bytes of y in one store
 };
@@ -228,7 +229,7 @@ __device__ void load_columns(float (&x)[kCount], Load&& load) {
 // The warp's rows of what the block finishes: sums of all ranks, then y. Several groups of columns at a time and
 // without branches between them, so that their loads and their arithmetic overlap. kIsWhole: y takes groups in one
 // store.
-template <typename Y, typename Tile, bool kIsSplit, bool kIsWhole>
+template <typename Y, Activation kActivation, typename Tile, bool kIsSplit, bool kIsWhole>
 __device__ void finish_rows(const Sm90Launch& launch, const Place& place, const float* tile, const float* bias) {
   constexpr int kCount = 16 / sizeof(Y), kGroups = Tile::kColumns / kCount;
   constexpr int kMost = kIsWhole ? (Tile::kWarpgroups > 1 ? 16 : 32) / kCount : 1, kItems = kWarpRows * kGroups / 32;
@@ -266,7 +267,7 @@ __device__ void finish_rows(const Sm90Launch& launch, const Place& place, const 
         if (left[i] > 0) add_columns(sums[i], to[i], left[i], kIsWhole);
       }
     }
-    activate_all<Y>(sums, gemm.activation);
+    activate_all<Y, kActivation>(sums);
 #pragma unroll
     for (int i = 0; i < kBatch; ++i) {
       scale_all(gemm, sums[i]);
@@ -275,16 +276,17 @@ __device__ void finish_rows(const Sm90Launch& launch, const Place& place, const 
   }
 }
 
-template <typename Y, typename Tile, bool kIsSplit>
+template <typename Y, Activation kActivation, typename Tile, bool kIsSplit>
 __device__ void finish_tile(const Sm90Launch& launch, const Place& place, const float* tile, const float* bias) {
   if (launch.are_groups_stored) {
-    finish_rows<Y, Tile, kIsSplit, true>(launch, place, tile, bias);
+    finish_rows<Y, kActivation, Tile, kIsSplit, true>(launch, place, tile, bias);
   } else {
-    finish_rows<Y, Tile, kIsSplit, false>(launch, place, tile, bias);
+    finish_rows<Y, kActivation, Tile, kIsSplit, false>(launch, place, tile, bias);
   }
 }
 
-template <typename T, typename Tile, bool kIsSplit>
+// A kernel for each type of y and each activation, so that it is short: docs/kernels/linear.md.
+template <typename T, typename Y, Activation kActivation, typename Tile, bool kIsSplit>
 __global__ void __launch_bounds__(Tile::kThreads, Tile::kBlocks)
     gemm_sm90_kernel(const __grid_constant__ Sm90Launch launch) {
   const Pipeline<Tile> pipeline;
@@ -327,11 +329,7 @@ __global__ void __launch_bounds__(Tile::kThreads, Tile::kBlocks)
   }
   if constexpr (kIsSplit) ptx::cluster_barrier();
   if (!is_producer) {
-    if (launch.gemm.y_dtype == DType::f32) {
-      finish_tile<float, Tile, kIsSplit>(launch, place, tile, pipeline.bias);
-    } else {
-      finish_tile<T, Tile, kIsSplit>(launch, place, tile, pipeline.bias);
-    }
+    finish_tile<Y, kActivation, Tile, kIsSplit>(launch, place, tile, pipeline.bias);
   }
   if constexpr (kIsSplit) ptx::cluster_barrier();  // others may still read this block's sums
 }
@@ -350,8 +348,10 @@ void start(const char* name, const Gemm& gemm, int splits, CudaStream stream) {
   parameters.weight = matrix_map(gemm.weight, gemm.dtype, std::int64_t{gemm.groups} * gemm.columns, gemm.weight_stride,
                                  gemm.weight_stride, Tile::kColumns, Tile::kStep);
   const std::int64_t blocks = std::int64_t{row_tiles} * column_tiles * gemm.groups * splits;
-  launch(name, gemm_sm90_kernel<T, Tile, kIsSplit>, blocks, Tile::kThreads, Tile::kBytes, stream, parameters,
-         splits);
+  with_activation(gemm, [&]<typename Y, Activation kActivation>() {
+    launch(name, gemm_sm90_kernel<T, std::conditional_t<std::is_void_v<Y>, T, Y>, kActivation, Tile, kIsSplit>, blocks,
+           Tile::kThreads, Tile::kBytes, stream, parameters, splits);
+  });
 }
 
 template <typename T>

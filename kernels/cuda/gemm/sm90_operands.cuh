@@ -59,8 +59,8 @@ inline Sm90Operands sm90_operands(const Gemm& gemm, int box_rows, int step) {
   return operands;
 }
 
-// A step's place along k: so many channels as a step has, or what is left of them, of a tap of the kernel. Where rows of
-// the left operand are pixels there is one tap.
+// A step's place along k: so many channels as a step has, or what is left of them, of a tap of the kernel. Where rows
+// of the left operand are pixels there is one tap.
 template <bool kIsPointwise>
 struct Tap {
   int y = 0, x = 0, channel_step;
@@ -95,6 +95,24 @@ struct RowCorner {
     }
   }
 };
+
+// Calls go<Y, activation>() for what the product makes of its sums; Y is float, or void for the type of x.
+template <typename Go>
+void with_activation(const Gemm& gemm, Go&& go) {
+  const auto choose = [&]<typename Y>() {
+    switch (gemm.activation) {
+      case Activation::none:
+        return go.template operator()<Y, Activation::none>();
+      case Activation::relu:
+        return go.template operator()<Y, Activation::relu>();
+      case Activation::silu:
+        return go.template operator()<Y, Activation::silu>();
+      case Activation::gelu:
+        return go.template operator()<Y, Activation::gelu>();
+    }
+  };
+  gemm.y_dtype == DType::f32 ? choose.template operator()<float>() : choose.template operator()<void>();
+}
 
 // One thread starts the copy of the rows' step.
 template <bool kIsPointwise>

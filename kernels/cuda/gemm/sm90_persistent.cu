@@ -23,6 +23,8 @@
 #include <algorithm>
 #include <bit>
 #include <cstdint>
+#include <cstring>
+#include <type_traits>
 
 #include "kernels/base/check_cuda.h"
 #include "kernels/base/error.h"
@@ -52,7 +54,7 @@ struct PersistentLaunch : Sm90Operands {
   Divisor column_tiles;           // of one group
   int row_stride, column_stride;  // in tiles, from one of a block to its next
   int stages;
-  int lead;   // steps that a warpgroup starts before it is the next one's turn
+  int lead;          // steps that a warpgroup starts before it is the next one's turn
   int weight_shift;  // rows of the weight whose order is exchanged together, as a power of 2
 };
 
@@ -142,9 +144,9 @@ struct TilePlace {
 };
 
 // One of the threads that start copies. Starting one takes a few hundred cycles, as long as its products, so several
-// share the steps of all tiles: each has every fourth stage of the ring. A stage stays with its thread, which has waited
-// for every phase before the one it waits for: the parity alone would not tell them apart. A kept weight, or the first
-// steps of a streamed one, does not wait for the kernel in front, which writes none.
+// share the steps of all tiles: each has every fourth stage of the ring. A stage stays with its thread, which has
+// waited for every phase before the one it waits for: the parity alone would not tell them apart. A kept weight, or the
+// first steps of a streamed one, does not wait for the kernel in front, which writes none.
 template <typename C, bool kIsPointwise>
 __device__ void produce(const PersistentLaunch& launch, const Shared<C>& shared, int producer) {
   TileCursor tile(launch);
@@ -191,7 +193,7 @@ __device__ void produce(const PersistentLaunch& launch, const Shared<C>& shared,
 template <typename C, typename Y>
 struct OwnColumns {
   static constexpr int kGroup = 16 / sizeof(Y), kPairs = kGroup / 2, kSets = C::kColumns / (8 * kPairs);
-  using Values = Group<Y, kGroup>[kSets][2];
+  using Values = uint4[kSets][2];  // as they come: who takes them apart waits for them
 
   Y* rows[2];
   bool exists[2];
@@ -216,7 +218,7 @@ struct OwnColumns {
     for (int q = 0; q < kSets; ++q) {
 #pragma unroll
       for (int r = 0; r < 2; ++r) {
-        if (exists[r] && q < sets) y[q][r] = *reinterpret_cast<const Group<Y, kGroup>*>(rows[r] + q * 8 * kPairs);
+        if (exists[r] && q < sets) y[q][r] = *reinterpret_cast<const uint4*>(rows[r] + q * 8 * kPairs);
       }
     }
   }
@@ -237,23 +239,36 @@ struct OwnColumns {
 #pragma unroll
     for (int q = 0; q < kSets; ++q) {
 #pragma unroll
-      for (int i = 0; i < 2 * kGroup; ++i) {
-        const int r = i / kGroup, j = i % kGroup;
-        sums[kPairs * q + j / 2][2 * r + j % 2] += to_float(y[q][r].values[j]);
+      for (int r = 0; r < 2; ++r) {
+        std::uint32_t words[4] = {y[q][r].x, y[q][r].y, y[q][r].z, y[q][r].w};
+        // Otherwise the halves of a word were taken apart where it is loaded.
+#pragma unroll
+        for (std::uint32_t& word : words) asm volatile("" : "+r"(word));
+        Group<Y, kGroup> group;
+        std::memcpy(&group, words, sizeof(group));
+#pragma unroll
+        for (int j = 0; j < kGroup; ++j) sums[kPairs * q + j / 2][2 * r + j % 2] += to_float(group.values[j]);
       }
     }
   }
 
   // y = post_scale * activation(sums) + post_bias, a set of columns after the other: all at once would need more
   // registers than there are.
+  template <Activation kActivation>
   __device__ void finish(const Gemm& gemm, const typename C::Sums& sums) const {
     const bool is_scaled = gemm.post_scale != 1.0f || gemm.post_bias != 0.0f;
+    // For silu of so many columns the compiler finds the registers only where it does not know that it is silu.
+    constexpr bool kIsKnown = C::kColumns <= 192 || kActivation != Activation::silu;
 #pragma unroll
     for (int q = 0; q < kSets; ++q) {
       float x[2][kGroup];
 #pragma unroll
       for (int r = 0; r < 2; ++r) gather(x[r], sums, q, r);
-      activate_all<Y>(x, gemm.activation);
+      if constexpr (kIsKnown) {
+        activate_all<Y, kActivation>(x);
+      } else {
+        activate_all<Y>(x, gemm.activation);
+      }
 #pragma unroll
       for (int r = 0; r < 2; ++r) {
         if (is_scaled) scale_all(gemm, x[r]);
@@ -318,9 +333,8 @@ __device__ void add_products(const PersistentLaunch& launch, const Shared<C>& sh
 
 // A warpgroup's tiles, or its rows of all tiles of the block.
 //
-// What y holds is added behind the products where registers keep it meanwhile, so that nobody waits for it. Otherwise
-// the sums begin with it.
-template <typename C, typename Y, bool kIsAdded>
+// What y holds is added behind the products where registers keep it meanwhile. Otherwise the sums begin with it.
+template <typename C, typename Y, Activation kActivation, bool kIsAdded>
 __device__ void consume(const PersistentLaunch& launch, const Shared<C>& shared, int warpgroup) {
   using Own = OwnColumns<C, Y>;
   constexpr int kSumRegisters = C::kColumns / 2, kOtherRegisters = 60;
@@ -353,7 +367,7 @@ __device__ void consume(const PersistentLaunch& launch, const Shared<C>& shared,
     if constexpr (kIsAdded && !kIsKeptApart) own.add(y, sums);
     add_products<C>(launch, shared, warpgroup, i, at, sums);
     if constexpr (kIsKeptApart) own.add(y, sums);
-    own.finish(launch.gemm, sums);
+    own.template finish<kActivation>(launch.gemm, sums);
     tile.advance(launch);
     if constexpr (C::kIsKept) {
       for (int n = 1; n < C::kWarpgroups; ++n) tile.advance(launch);
@@ -362,7 +376,9 @@ __device__ void consume(const PersistentLaunch& launch, const Shared<C>& shared,
   }
 }
 
-template <typename C>
+// A kernel for each type of y and each thing that is done behind the sums, so that all are short: a pass takes longer
+// with long ones, whether or not their instructions run (docs/kernels/linear.md).
+template <typename C, typename Y, Activation kActivation, bool kIsAdded>
 __global__ void __launch_bounds__(C::kThreads, 1)
     gemm_persistent_kernel(const __grid_constant__ PersistentLaunch launch) {
   const Shared<C> shared(launch);
@@ -394,11 +410,7 @@ __global__ void __launch_bounds__(C::kThreads, 1)
   } else {
     ptx::setmaxnreg_inc<C::kComputeRegisters>();
     dependent_launch();
-    const auto consume_as = [&]<typename Y>(Y) {
-      launch.gemm.accumulate ? consume<C, Y, true>(launch, shared, warpgroup)
-                             : consume<C, Y, false>(launch, shared, warpgroup);
-    };
-    launch.gemm.y_dtype == DType::f32 ? consume_as(float{}) : consume_as(typename C::T{});
+    consume<C, Y, kActivation, kIsAdded>(launch, shared, warpgroup);
   }
 }
 
@@ -429,7 +441,14 @@ void start(const char* name, const Gemm& gemm, int stages, int multiprocessors, 
   parameters.row_stride = static_cast<int>(blocks) / parameters.columns;
   parameters.column_stride = static_cast<int>(blocks) % parameters.columns;
   const int bytes = kSharedAlignment + kept_bytes + parameters.stages * C::kStageBytes + kBarrierBytes + C::kBiasBytes;
-  launch(name, gemm_persistent_kernel<C>, blocks, C::kThreads, static_cast<std::size_t>(bytes), stream, parameters);
+  const auto go = [&](auto* kernel) {
+    launch(name, kernel, blocks, C::kThreads, static_cast<std::size_t>(bytes), stream, parameters);
+  };
+  with_activation(gemm, [&]<typename OtherY, Activation kActivation>() {
+    using Y = std::conditional_t<std::is_void_v<OtherY>, typename C::T, OtherY>;
+    gemm.accumulate ? go(gemm_persistent_kernel<C, Y, kActivation, true>)
+                    : go(gemm_persistent_kernel<C, Y, kActivation, false>);
+  });
 }
 
 template <typename T>
