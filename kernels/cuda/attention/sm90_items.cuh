@@ -52,7 +52,7 @@ struct Config : Tiles<Element, kPaddedDim, tile_keys(kConsumerCount)> {
   static constexpr int kStages = kConsumers == 4 ? 8 : kHasFewStages ? 2 : 4;
   // Four consumers have no registers for the weights of two tiles, nor for the sums of other blocks. They overlap each
   // other's products instead of their own.
-  static constexpr bool kOverlaps = kConsumers < 4, kIsSplit = kConsumers < 4;
+  static constexpr bool kOverlaps = kConsumers < 4, kIsSplit = kOverlaps;
   // Sums that the blocks of a cluster exchange: a row of f32 with 8 more, so that storing meets no bank conflicts.
   static constexpr int kPartialStride = kDim + 8;
   static constexpr int kPartialBytes = kRows * (kPartialStride + 2) * 4;  // of one consumer

@@ -42,6 +42,7 @@ template <typename Element, int kPaddedDim>
 struct PairConfig : Tiles<Element, kPaddedDim, 64> {
   using Base = Tiles<Element, kPaddedDim, 64>;
   static constexpr int kThreads = kParts * kGroup;
+  static constexpr bool kOverlaps = true;
   static constexpr int kStages = kPaddedDim == 32 ? 6 : 3;
   static constexpr int kKeysBytes = kStages * Base::kTileBytes;
   static constexpr int kRingBytes = 2 * kKeysBytes;                              // K, then V
@@ -214,7 +215,7 @@ __global__ void __launch_bounds__(C::kThreads, 2) attention_sm90_pair_kernel(con
   float out[C::kDim / 8][4] = {};
   Rows rows{.scale = x.launch.scale_log2, .shift = {-INFINITY, -INFINITY}};
   TileSums<C, OwnRing<C>> sums{ring, lane};
-  if (range.tiles > 0) sums.template add<true>(range.tiles, range.keys_of_first<C>(x), out, rows);
+  if (range.tiles > 0) sums.add(range.tiles, range.keys_of_first<C>(x), out, rows);
   if (part == 0) {
     join<C, 0>(x.launch.args, item, out, rows, rings, thread % kGroup);
   } else {

@@ -168,8 +168,7 @@ struct TileSums {
     ++n;
   }
 
-  // Adds the products of all tiles to out, which is zero. kOverlaps: with the weights of two tiles in registers.
-  template <bool kOverlaps>
+  // Adds the products of all tiles to out, which is zero. C::kOverlaps: with the weights of two tiles in registers.
   __device__ void add(int tiles, int keys_left, Out& out, Rows& rows) {
     Scores scores;
     Weights even;
@@ -184,7 +183,7 @@ struct TileSums {
         first_tile<16>(keys_left, tiles == 1, even, rows);
       }
     }
-    if constexpr (kOverlaps) {
+    if constexpr (C::kOverlaps) {
       Weights odd;
 #pragma unroll 1
       for (int i = 1; i < tiles; i += 2) {

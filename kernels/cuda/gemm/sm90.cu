@@ -9,7 +9,6 @@
 
 #include <cstddef>
 #include <cstdint>
-#include <type_traits>
 
 #include "kernels/cuda/divisor.cuh"
 #include "kernels/cuda/dynamic_shared.cuh"
@@ -31,9 +30,8 @@ namespace {
 constexpr int kWarpRows = 16;  // of a warpgroup's 64
 
 struct Sm90Launch : Sm90Operands {
-  Divisor row_tiles, column_tiles;
   int splits;  // blocks of a cluster, which divide the steps of a tile
-  Divisor by_splits;
+  Divisor by_row_tiles, by_column_tiles, by_splits;
   bool are_groups_stored;  // 16 bytes of y in one store
 };
 
@@ -67,7 +65,7 @@ __device__ Place place_of(const Sm90Launch& launch) {
     tile = block.quotient;
     rank = block.rest;
   }
-  const auto row = launch.row_tiles.divide(tile), column = launch.column_tiles.divide(row.quotient);
+  const auto row = launch.by_row_tiles.divide(tile), column = launch.by_column_tiles.divide(row.quotient);
   return {row.rest * Tile::kRows, column.rest * Tile::kColumns, column.quotient, rank};
 }
 
@@ -343,14 +341,14 @@ void start(const char* name, const Gemm& gemm, int splits, CudaStream stream) {
   parameters.by_splits = Divisor(splits);
   const int row_tiles = (gemm.rows + Tile::kRows - 1) / Tile::kRows;
   const int column_tiles = (gemm.columns + Tile::kColumns - 1) / Tile::kColumns;
-  parameters.row_tiles = Divisor(row_tiles);
-  parameters.column_tiles = Divisor(column_tiles);
+  parameters.by_row_tiles = Divisor(row_tiles);
+  parameters.by_column_tiles = Divisor(column_tiles);
   parameters.weight = matrix_map(gemm.weight, gemm.dtype, std::int64_t{gemm.groups} * gemm.columns, gemm.weight_stride,
                                  gemm.weight_stride, Tile::kColumns, Tile::kStep);
   const std::int64_t blocks = std::int64_t{row_tiles} * column_tiles * gemm.groups * splits;
-  with_activation(gemm, [&]<typename Y, Activation kActivation>() {
-    launch(name, gemm_sm90_kernel<T, std::conditional_t<std::is_void_v<Y>, T, Y>, kActivation, Tile, kIsSplit>, blocks,
-           Tile::kThreads, Tile::kBytes, stream, parameters, splits);
+  with_result<T>(gemm, [&]<typename Y, Activation kActivation>() {
+    launch(name, gemm_sm90_kernel<T, Y, kActivation, Tile, kIsSplit>, blocks, Tile::kThreads, Tile::kBytes, stream,
+           parameters, splits);
   });
 }
 

@@ -96,9 +96,9 @@ struct RowCorner {
   }
 };
 
-// Calls go<Y, activation>() for what the product makes of its sums; Y is float, or void for the type of x.
-template <typename Go>
-void with_activation(const Gemm& gemm, Go&& go) {
+// Calls go<Y, activation>() with the type of y, f32 or T, and what becomes of the sums: kernels are made for each.
+template <typename T, typename Go>
+void with_result(const Gemm& gemm, Go&& go) {
   const auto choose = [&]<typename Y>() {
     switch (gemm.activation) {
       case Activation::none:
@@ -111,7 +111,7 @@ void with_activation(const Gemm& gemm, Go&& go) {
         return go.template operator()<Y, Activation::gelu>();
     }
   };
-  gemm.y_dtype == DType::f32 ? choose.template operator()<float>() : choose.template operator()<void>();
+  gemm.y_dtype == DType::f32 ? choose.template operator()<float>() : choose.template operator()<T>();
 }
 
 // One thread starts the copy of the rows' step.

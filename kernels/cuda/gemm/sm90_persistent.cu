@@ -24,7 +24,6 @@
 #include <bit>
 #include <cstdint>
 #include <cstring>
-#include <type_traits>
 
 #include "kernels/base/check_cuda.h"
 #include "kernels/base/error.h"
@@ -51,7 +50,7 @@ constexpr int kProducers = 4;  // threads that start copies, one of each warp of
 
 struct PersistentLaunch : Sm90Operands {
   int row_tiles, columns;         // of tiles; columns of all groups
-  Divisor column_tiles;           // of one group
+  Divisor by_column_tiles;        // of one group
   int row_stride, column_stride;  // in tiles, from one of a block to its next
   int stages;
   int lead;          // steps that a warpgroup starts before it is the next one's turn
@@ -137,7 +136,7 @@ struct TilePlace {
   int first_row, first_column, group;
 
   __device__ TilePlace(const PersistentLaunch& launch, const TileCursor& tile) : first_row(tile.row * C::kRows) {
-    const auto column = launch.column_tiles.divide(tile.column);
+    const auto column = launch.by_column_tiles.divide(tile.column);
     group = column.quotient;
     first_column = column.rest * C::kColumns;
   }
@@ -162,9 +161,9 @@ __device__ void produce(const PersistentLaunch& launch, const Shared<C>& shared,
                                  row >> launch.weight_shift, barrier);
   };
   const bool is_early = step < launch.steps;
-  for (int i = step; i < (C::kIsKept ? launch.steps : step + (is_early ? 1 : 0)); i += kProducers) {
-    copy_weight(TilePlace<C>(launch, tile), i);
-  }
+  const int early = C::kIsKept ? launch.steps : min(launch.steps, step + 1);
+#pragma unroll 1
+  for (int i = step; i < early; i += kProducers) copy_weight(TilePlace<C>(launch, tile), i);
   dependent_launch();
   for (int n = producer;;) {  // steps of all tiles
     for (; step >= launch.steps; step -= launch.steps) tile.advance(launch);
@@ -425,7 +424,7 @@ void start(const char* name, const Gemm& gemm, int stages, int multiprocessors, 
                                          gemm.weight_stride, gemm.weight_stride, C::kColumns, pairs);
   parameters.row_tiles = (gemm.rows + C::kRows - 1) / C::kRows;
   const int column_tiles = (gemm.columns + C::kColumns - 1) / C::kColumns;
-  parameters.column_tiles = Divisor(column_tiles);
+  parameters.by_column_tiles = Divisor(column_tiles);
   parameters.columns = column_tiles * gemm.groups;
   const int kept_bytes = C::kIsKept ? parameters.steps * C::kWeightBytes : 0;
   constexpr int kMostBarriers = kBarrierBytes / static_cast<int>(sizeof(ptx::Barrier));
@@ -444,8 +443,7 @@ void start(const char* name, const Gemm& gemm, int stages, int multiprocessors, 
   const auto go = [&](auto* kernel) {
     launch(name, kernel, blocks, C::kThreads, static_cast<std::size_t>(bytes), stream, parameters);
   };
-  with_activation(gemm, [&]<typename OtherY, Activation kActivation>() {
-    using Y = std::conditional_t<std::is_void_v<OtherY>, typename C::T, OtherY>;
+  with_result<typename C::T>(gemm, [&]<typename Y, Activation kActivation>() {
     gemm.accumulate ? go(gemm_persistent_kernel<C, Y, kActivation, true>)
                     : go(gemm_persistent_kernel<C, Y, kActivation, false>);
   });
