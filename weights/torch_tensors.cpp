@@ -158,16 +158,22 @@ class TensorCollector {
       fail(Error::Code::file, "{}: its views would need more memory than its size allows", source_);
     }
     gather_left_ -= count * size;
+    struct Axis {
+      std::int64_t length, stride, index;
+    };
+    std::vector<Axis> axes;  // from the innermost on, without those of length 1, whose strides may be any number
+    for (std::size_t i = shape.size(); i-- > 0;) {
+      if (shape[i] > 1) axes.push_back({shape[i], strides[i], 0});
+    }
     std::vector<std::byte>& buffer = result_.buffers.emplace_back(count * size);
-    std::vector<std::int64_t> index(shape.size());
     std::int64_t at = 0;
     for (std::size_t i = 0; i < count; ++i) {
       std::memcpy(buffer.data() + i * size, from.data() + static_cast<std::size_t>(at) * size, size);
-      for (std::size_t axis = shape.size(); axis-- > 0;) {
-        at += strides[axis];
-        if (++index[axis] < shape[axis]) break;
-        at -= shape[axis] * strides[axis];
-        index[axis] = 0;
+      for (Axis& axis : axes) {
+        at += axis.stride;
+        if (++axis.index < axis.length) break;
+        at -= axis.length * axis.stride;
+        axis.index = 0;
       }
     }
     return buffer;

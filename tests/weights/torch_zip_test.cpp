@@ -9,6 +9,7 @@
 #include <filesystem>
 #include <fstream>
 #include <iterator>
+#include <limits>
 #include <nlohmann/json.hpp>
 #include <string>
 #include <vector>
@@ -160,6 +161,22 @@ TEST_CASE("a file by hand is read, so that what follows is refused for its fault
   CHECK(parse(archive(table(text("w") + tensor({})))).table.tensors.at(0).shape == std::vector<std::int64_t>{2, 3});
   CHECK(parse(zip({{"a/data.pkl", table(text("w") + tensor({})), true}, {"a/data/0", kStorage, true}}))
             .table.tensors.size() == 1);
+}
+
+TEST_CASE("the stride of an axis of length 1 may be any number") {
+  constexpr std::int64_t kLargest = std::numeric_limits<std::int64_t>::max();
+  const std::string storage("\1\2\3\4", 4);
+  const auto bytes_of = [&](std::vector<std::int64_t> shape, std::vector<std::int64_t> strides) {
+    const View view{.elements = 4, .shape = std::move(shape), .strides = std::move(strides), .type = "ByteStorage"};
+    const std::string file = archive(table(text("w") + tensor(view)), storage);  // where the elements stay, in a row
+    const TorchTensors tensors = parse(file);
+    const std::span<const std::byte> bytes = tensors.table.tensors.at(0).bytes;
+    return std::string(reinterpret_cast<const char*>(bytes.data()), bytes.size());
+  };
+  CHECK(bytes_of({2, 2}, {1, 2}) == "\1\3\2\4");
+  CHECK(bytes_of({2, 1, 2}, {1, kLargest, 2}) == "\1\3\2\4");
+  CHECK(bytes_of({1, 2, 1, 2, 1}, {kLargest, 1, kLargest, 2, kLargest}) == "\1\3\2\4");
+  CHECK(bytes_of({1, 4, 1}, {kLargest, 1, kLargest}) == "\1\2\3\4");
 }
 
 TEST_CASE("a pickle that names anything but tensors is refused by name, called or not") {
