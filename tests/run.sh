@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # All tests: builds presets asan (clang with sanitizers, unit tests and fuzzers) and release, then runs everything with
-# one ctest, whose summary is the end of the output. Exit status 0 only if all of it passed.
+# one ctest, whose summary is the end of the output; the outputs of failed tests follow it. Exit status 0 only if all of
+# it passed.
 #   FUZZ_SECONDS=60   how long each fuzzer runs
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
@@ -26,4 +27,6 @@ build release -DVISTAZO_SANITIZED_BUILD="$PWD/build/asan" -DVISTAZO_FUZZ_SECONDS
   -DVISTAZO_CUDA_PORTABLE="80-real;86-real;89-real;90"
 grep -ho 'vistazo: .*CUDA.*' build/release/configure.log | head -n 1
 
-ctest --preset release --parallel "$(nproc)"
+results=$PWD/build/release/results.xml
+ctest --preset release --parallel "$(nproc)" --output-junit "$results" ||
+  { status=$?; tests/show_failures.py "$results"; exit "$status"; }
