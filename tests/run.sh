@@ -27,6 +27,7 @@ build release -DVISTAZO_SANITIZED_BUILD="$PWD/build/asan" -DVISTAZO_FUZZ_SECONDS
   -DVISTAZO_CUDA_PORTABLE="80-real;86-real;89-real;90"
 grep -ho 'vistazo: .*CUDA.*' build/release/configure.log | head -n 1
 
+# Of what a failed test printed, the end is kept.
 results=$PWD/build/release/results.xml
-ctest --preset release --parallel "$(nproc)" --output-junit "$results" ||
+ctest --preset release --parallel "$(nproc)" --output-junit "$results" --test-output-truncation head ||
   { status=$?; tests/show_failures.py "$results"; exit "$status"; }

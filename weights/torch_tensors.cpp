@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <array>
 #include <cstring>
+#include <utility>
 
 #include "kernels/base/error.h"
 #include "weights/printable.h"
@@ -125,12 +126,18 @@ class TensorCollector {
     return values;
   }
 
+  // Of a view, from the innermost axis on, without those of length 1, whose strides may be any number.
+  struct Axis {
+    std::int64_t length, stride, index = 0;
+  };
+
   // The tensor's elements in a row: those of the storage, or gathered into a buffer.
   std::span<const std::byte> bytes_of(const StorageReference& storage, std::int64_t offset,
                                       const std::vector<std::int64_t>& shape,
                                       const std::vector<std::int64_t>& strides) {
     if (shape.size() != strides.size()) refuse("{} dimensions, {} strides", shape.size(), strides.size());
     std::int64_t count = 1, last = offset;  // elements; index of the last one
+    std::vector<Axis> axes;
     bool is_empty = false, is_contiguous = true, is_overflow = false;
     for (std::size_t i = shape.size(); i-- > 0;) {
       is_empty = is_empty || shape[i] == 0;
@@ -139,6 +146,7 @@ class TensorCollector {
       std::int64_t reach = 0;
       is_overflow = is_overflow || __builtin_mul_overflow(shape[i] - 1, strides[i], &reach) ||
                     __builtin_add_overflow(last, reach, &last) || __builtin_mul_overflow(count, shape[i], &count);
+      axes.push_back({shape[i], strides[i]});
     }
     if (is_overflow) refuse("its shape or strides are too large");
     const std::span<const std::byte> all = find_storage_(storage);
@@ -149,22 +157,16 @@ class TensorCollector {
     const std::size_t size = storage.element->bytes;
     const std::span<const std::byte> from = all.subspan(static_cast<std::size_t>(offset) * size);
     if (is_contiguous) return from.first(static_cast<std::size_t>(count) * size);
-    return gather(from, static_cast<std::size_t>(count), size, shape, strides);
+    return gather(from, static_cast<std::size_t>(count), size, std::move(axes));
   }
 
+  // The elements of a view in a row, in its order.
   std::span<const std::byte> gather(std::span<const std::byte> from, std::size_t count, std::size_t size,
-                                    const std::vector<std::int64_t>& shape, const std::vector<std::int64_t>& strides) {
+                                    std::vector<Axis> axes) {
     if (count * size > gather_left_) {
       fail(Error::Code::file, "{}: its views would need more memory than its size allows", source_);
     }
     gather_left_ -= count * size;
-    struct Axis {
-      std::int64_t length, stride, index;
-    };
-    std::vector<Axis> axes;  // from the innermost on, without those of length 1, whose strides may be any number
-    for (std::size_t i = shape.size(); i-- > 0;) {
-      if (shape[i] > 1) axes.push_back({shape[i], strides[i], 0});
-    }
     std::vector<std::byte>& buffer = result_.buffers.emplace_back(count * size);
     std::int64_t at = 0;
     for (std::size_t i = 0; i < count; ++i) {
